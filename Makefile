@@ -1,0 +1,56 @@
+# Bare `make` lists what there is.  A machine needs python3 (3.10 or newer), make and a package index; nothing else.
+PRESET ?= mini
+PYTHON ?= python3
+ARGS ?=
+BIN := $(CURDIR)/.venv/bin
+UV := $(shell command -v uv || echo $(CURDIR)/.uv/bin/uv)
+STAMP := .venv/.installed
+export PATH := $(BIN):$(PATH)
+# two spinning thread pools on two cores are many times slower than one that waits quietly
+export OMP_WAIT_POLICY := passive
+
+.DEFAULT_GOAL := help
+.PHONY: help install reproduce test render readme lab docs bench hooks clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv with everything pinned in constraints.txt
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("mfsr_nb needs Python 3.10 or newer, this is "+sys.version.split()[0]+": make PYTHON=python3.11 install" if sys.version_info < (3,10) else 0)'
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): constraints.txt settings.ini setup.py pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face world (PRESET=mini, smoke, gpu, paper)
+	mfsr_reproduce --preset $(PRESET) $(ARGS)
+
+test: $(STAMP)  ## run every notebook as a test, and check that library and notebooks are in step
+	python tools/check.py
+	OMP_NUM_THREADS=1 nbdev_test --n_workers 2 --do_print
+
+render: $(STAMP)  ## re-execute notebooks in a real kernel, outputs saved in place (NB="nbs/00_core.ipynb ...")
+	python tools/render.py $(NB)
+
+readme: $(STAMP)  ## README.md from nbs/index.ipynb
+	python tools/readme.py
+
+lab: $(STAMP)  ## JupyterLab on the notebooks
+	jupyter lab --notebook-dir=nbs
+
+docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, Sphinx where not)
+	python tools/docs.py
+
+bench: $(STAMP)  ## measure speed and memory, each against something people use
+	python tools/bench.py
+
+hooks: $(STAMP)  ## nbdev's git hooks: clean diffs and merges of notebooks
+	nbdev_install_hooks
+
+clean:  ## remove everything that can be made again (.venv, runs, site)
+	rm -rf .venv .uv runs _docs _proc build dist *.egg-info nbs/_quarto.yml nbs/nbdev.yml nbs/sidebar.yml
