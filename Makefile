@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test render readme lab docs bench hooks clean
+.PHONY: help install reproduce test check render readme lab docs bench wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,7 +32,10 @@ reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face wo
 
 test: $(STAMP)  ## run every notebook as a test, and check that library and notebooks are in step
 	python tools/check.py
-	OMP_NUM_THREADS=1 nbdev_test --n_workers 2 --do_print
+	python tools/test.py $(NB)
+
+check: $(STAMP)  ## only the quick part of test: library, notebooks and README in step, outputs clean, imports in order
+	python tools/check.py
 
 render: $(STAMP)  ## re-execute notebooks in a real kernel, outputs saved in place (NB="nbs/00_core.ipynb ...")
 	python tools/render.py $(NB)
@@ -44,10 +47,13 @@ lab: $(STAMP)  ## JupyterLab on the notebooks
 	jupyter lab --notebook-dir=nbs
 
 docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, Sphinx where not)
-	python tools/docs.py
+	python tools/docs.py $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory, each against something people use
-	python tools/bench.py
+	python tools/bench.py $(ARGS)
+
+wheel: $(STAMP)  ## build the package and embed a face with it, in an empty environment with the newest dependencies
+	python tools/wheel_check.py --uv $(UV)
 
 hooks: $(STAMP)  ## nbdev's git hooks: clean diffs and merges of notebooks
 	nbdev_install_hooks

@@ -120,7 +120,7 @@ def mask_face(
         raise InputError(f'{key or "image"}: {method} needs 68 landmarks: give a landmarks.csv in the data set\'s folder, or use --method de')
     return METHODS[method](image, landmarks, np.random.default_rng((seed, zlib.crc32(key.encode()))))
 
-# %% ../nbs/11_masking.ipynb #98417a91
+# %% ../nbs/11_masking.ipynb #8f24f0a1
 def _landmarks(row):
     "(68, 2) from a row of the table, None where it has none"
     if not hasattr(row, 'x0'): return None
@@ -156,12 +156,17 @@ def mask_folder(
         except InputError as e:
             if not skip_bad: raise
             bad.append(str(e))
-    with part.open('w', encoding='utf-8') as f, ThreadPoolExecutor(os.cpu_count()) as ex:
-        f.writelines(json.dumps(r)+'\n' for r in old)
-        try:
-            for r in progress(ex.map(one, todo), total=len(todo), desc=f'masking ({method})'):
-                if r: f.write(json.dumps(r)+'\n')
-        except BaseException: ex.shutdown(cancel_futures=True); raise
-    if len(bad) == len(t): raise InputError(bad[0] + f' (and {len(bad)-1} more: nothing was masked)')
+    try:
+        with part.open('w', encoding='utf-8') as f, ThreadPoolExecutor(os.cpu_count()) as ex:
+            f.writelines(json.dumps(r)+'\n' for r in old)
+            try:
+                for r in progress(ex.map(one, todo), total=len(todo), desc=f'masking ({method})'):
+                    if r: f.write(json.dumps(r)+'\n')
+            except BaseException: ex.shutdown(cancel_futures=True); raise
+        if len(bad) == len(t): raise InputError(bad[0] + f' (and {len(bad)-1} more: nothing was masked)')
+    finally:
+        if not part.stat().st_size:                                       # nothing done: leave nothing behind
+            part.unlink()
+            if not any(dest.iterdir()): dest.rmdir()
     os.replace(part, done)
     return len(t)-len(bad), bad

@@ -1,0 +1,134 @@
+"Measure speed and memory, each against something people use, in the same run; a table, and results/bench.json."
+import argparse, io, json, os, subprocess, sys, tempfile, time
+from dataclasses import replace
+
+THREADS = 2
+os.environ.update(OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), OPENBLAS_NUM_THREADS=str(THREADS), OMP_WAIT_POLICY='passive', TQDM_DISABLE='1')
+import numpy as np
+from common import ROOT, write
+
+
+def timed(f):
+    t = time.perf_counter()
+    f()
+    return time.perf_counter() - t
+
+
+def pairs(ours, theirs, n=5):
+    "Seconds of both, taken in turns after a warm-up, so that a busy moment hits both"
+    ours(), theirs()
+    return np.array([(timed(ours), timed(theirs)) for _ in range(n)])
+
+
+def row(what, against, secs, count, unit, note=''):
+    "One line of the table: our speed, theirs, and how many times faster (the median of the pairs, and their range)"
+    ratio = secs[:, 1] / secs[:, 0]
+    return dict(what=what, against=against, unit=unit, ours=count / np.median(secs[:, 0]), theirs=count / np.median(secs[:, 1]),
+                ratio=np.median(ratio), ratio_min=ratio.min(), ratio_max=ratio.max(), pairs=len(secs), note=note)
+
+
+def world():
+    "Drawing a face against decoding one of the same size from a JPEG in memory"
+    from PIL import Image
+    from mfsr_nb.world import FaceWorld
+    for size in (64, 112, 256):
+        w, n = FaceWorld(seed=0, size=size), 32 if size > 200 else 128
+        ids, views, masks = np.arange(n) % 16, np.arange(n) // 16, [None, 'surgical'] * (n // 2)
+        files = []
+        for im in w.faces(ids, views, masks).image:
+            Image.fromarray(im).save(f := io.BytesIO(), 'JPEG', quality=95)
+            files.append(f.getvalue())
+        yield row(f'faces drawn at {size} px', 'decoding them from JPEG (Pillow)', pairs(lambda: w.faces(ids, views, masks), lambda: [np.asarray(Image.open(io.BytesIO(b))) for b in files]), n, 'faces/s')
+
+
+def people(n, d, ids, seed):
+    g = np.random.default_rng(seed)
+    return g.standard_normal((n, d), dtype=np.float32), g.integers(0, ids, n)
+
+
+def protocol():
+    "Exact ranks and mAP of the paper's test set, products included, against numpy sorting the finished matrix"
+    from mfsr_nb.protocol import retrieval
+    (p, pi), (g, gi) = people(3648, 512, 704, 0), people(7967, 512, 704, 1)
+    s = (p / np.linalg.norm(p, axis=1, keepdims=True)) @ (g / np.linalg.norm(g, axis=1, keepdims=True)).T
+    yield row('retrieval 3,648 x 7,967 x 512, from embeddings to ranks', 'np.argsort of the similarity matrix alone', pairs(lambda: retrieval(p, pi, g, gi), lambda: np.argsort(-s, axis=1)), 3648, 'probes/s')
+
+
+MILLION = '''
+import json, resource, time, numpy as np
+from mfsr_nb.protocol import retrieval
+rng = np.random.default_rng(0)
+g, gi = rng.standard_normal((1_000_000, 512), dtype=np.float32), rng.integers(0, 10_000, 1_000_000)
+p, pi = g[:256] + .5 * rng.standard_normal((256, 512), dtype=np.float32), gi[:256]
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+t = time.perf_counter()
+retrieval(p, pi, g, gi)
+print(json.dumps(dict(seconds=time.perf_counter() - t, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, held=held / 1024)))
+'''
+
+
+def memory():
+    "256 probes among a million gallery vectors: what the search adds to the memory that holds them"
+    r = subprocess.run([sys.executable, '-c', MILLION], capture_output=True, text=True, cwd=ROOT)
+    if r.returncode: sys.exit(f'the million-gallery search failed: {r.stderr.strip().splitlines()[-1]}')
+    m, matrix = json.loads(r.stdout), 256 * 1_000_000 * 4 / 2**20
+    yield dict(what='256 probes x 1,000,000 gallery x 512: memory on top of the embeddings', against='the similarity matrix', unit='MB', ours=m['peak'] - m['held'], theirs=matrix,
+               ratio=(m['peak'] - m['held']) / matrix, note=f"peak {m['peak']:.0f} MB, of which {m['held']:.0f} before the search; {m['seconds']:.0f} s")
+
+
+def recognizer():
+    "Training steps of the `mini` recogniser against a bare PyTorch loop over one batch that is already there"
+    import pandas as pd, torch
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.recognizer import Recognizer, train_recognizer
+    r, steps, facts = load_preset('mini').recognition, 60, []
+    k = r.batch.images_per_identity
+    n = r.batch.identities * k
+    t = pd.DataFrame(dict(label=np.repeat(np.arange(64), 8), domain=0))
+    pixels = torch.randint(0, 256, (len(t), r.image_size, r.image_size, 3), dtype=torch.uint8)
+    model = Recognizer(64, r.backbone, r.neck.linear, r.image_size, r.normalize_input, r.init)
+    opt, x, y = torch.optim.Adam(model.parameters(), fused=True), pixels[:n], torch.tensor(t.label.to_numpy()[:n])
+    def bare():
+        for _ in range(steps):
+            opt.zero_grad()
+            torch.nn.functional.cross_entropy(model(x)[1], y).backward()
+            opt.step()
+    schedule = replace(r.schedule.casia, steps=steps, milestones=())
+    def ours():
+        with tempfile.TemporaryDirectory() as d: facts.append(train_recognizer(t, pixels, d, r, schedule)[1])
+    secs = pairs(ours, bare)
+    wait = np.median([f['wait'] for f in facts[1:]])
+    yield row(f'recogniser training, batch {n} at {r.image_size} px, {steps} steps with set-up and saving', 'a bare PyTorch loop on one batch', secs, n * steps, 'images/s', f'{100 * wait:.1f} % of the time waiting for data')
+
+
+HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
+
+
+def line(r):
+    "A row in Markdown"
+    num = lambda x: f'{x:,.0f}' if x >= 10 else f'{x:.2f}'
+    spread = f" ({r['ratio_min']:.2f} to {r['ratio_max']:.2f})" if 'pairs' in r else ''
+    return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
+
+
+BENCHES = dict(world=world, protocol=protocol, memory=memory, recognizer=recognizer)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('names', nargs='*', metavar='NAME', help=f"of: {', '.join(BENCHES)} (default: all; only a full run writes the file)")
+    a = p.parse_args()
+    if bad := set(a.names) - set(BENCHES): sys.exit(f"{min(bad)}: no such benchmark; choose from {', '.join(BENCHES)}")
+    import torch
+    from mfsr_nb.core import environment, git_commit
+    torch.set_num_threads(THREADS)
+    rows = []
+    print('| ' + ' | '.join(HEAD) + ' |\n|' + ' --- |' * len(HEAD), flush=True)
+    for o in a.names or BENCHES:
+        for r in BENCHES[o]():
+            rows.append({k: round(float(v), 4) if isinstance(v, (float, np.floating)) else v for k, v in r.items()})
+            print(line(rows[-1]), flush=True)
+    if not a.names: write(ROOT/'results'/'bench.json', json.dumps(dict(environment=environment(), commit=git_commit(ROOT), rows=rows), indent=1) + '\n')
+
+
+if __name__ == '__main__': main()
