@@ -31,8 +31,7 @@ reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face wo
 	mfsr_reproduce --preset $(PRESET) $(ARGS)
 
 test: $(STAMP)  ## run every notebook as a test, and check that library and notebooks are in step
-	python tools/check.py
-	python tools/test.py $(NB)
+	@bad=0; python tools/check.py || bad=1; python tools/test.py $(NB) || bad=1; exit $$bad
 
 check: $(STAMP)  ## only the quick part of test: library, notebooks and README in step, outputs clean, imports in order
 	python tools/check.py

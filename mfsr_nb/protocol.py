@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['SCENARIOS', 'Side', 'ROC', 'LIMITS', 'Study', 'as_array', 'as_tensor', 'as_domain', 'as_codes', 'row_name', 'lengths',
            'save_embeddings', 'load_embeddings', 'check_embeddings', 'scenario_domains', 'side', 'triangle', 'shares',
-           'draw_matched', 'list_unmatched', 'draw_unmatched', 'make_pairs', 'check_sides', 'image_keys', 'write_pairs',
-           'read_pairs', 'check_scores', 'pair_scores', 'best_threshold', 'fold_thresholds', 'verification',
-           'roc_curve', 'tar_at', 'equal_error_rate', 'count_ranks', 'top_columns', 'average_precision', 'Retrieval',
-           'similarity_blocks', 'matrix_blocks', 'retrieval', 'check_search', 'found', 'resamples', 'resampled_means',
-           'resampled_rates', 'interval', 'check_pairs', 'pair_counts', 'by_identity', 'verify', 'search', 'study',
-           'evaluate', 'evaluate_file', 'axes', 'plot_cmc', 'plot_roc', 'plot_scores', 'image_tag', 'metric_table',
-           'write_report']
+           'draw_matched', 'draw_unmatched', 'make_pairs', 'image_keys', 'write_pairs', 'read_pairs', 'pair_scores',
+           'best_threshold', 'fold_thresholds', 'verification', 'roc_curve', 'tar_at', 'equal_error_rate',
+           'count_ranks', 'top_columns', 'average_precision', 'Retrieval', 'similarity_blocks', 'matrix_blocks',
+           'retrieval', 'resamples', 'resampled_means', 'resampled_rates', 'interval', 'pair_counts', 'by_identity',
+           'pair_metrics', 'search_metrics', 'study', 'evaluate', 'evaluate_file', 'plot_cmc', 'plot_roc',
+           'plot_scores', 'metric_table', 'write_report']
 
 # %% ../nbs/04_protocol.ipynb #e4568ed7
 import base64, hashlib, html, io, json, os, warnings, zipfile
@@ -61,13 +60,13 @@ def as_codes(
     code = pd.factorize(np.concatenate(ids))[0]
     return np.split(code, np.cumsum([len(o) for o in ids])[:-1])
 
-# %% ../nbs/04_protocol.ipynb #eb4ce2f8
+# %% ../nbs/04_protocol.ipynb #29b9a277
 def row_name(
     i,         # Number of the row
     path=None, # Paths of all images, where known
 ):
     "How an error message names a row"
-    return f'row {i}' if path is None else f'row {i} ({path[i]})'
+    return f'row {i}' if path is None else f'row {i} ({as_array(path)[i]})'
 
 def lengths(
     embedding,        # (n, d) float
@@ -87,7 +86,7 @@ def lengths(
     if (n == 0).any(): raise InputError(f'{what}: only zeros in {row_name(int((n == 0).argmax()), path)}, so it has no direction: embed this image again or leave it out')
     return n
 
-# %% ../nbs/04_protocol.ipynb #fe09165e
+# %% ../nbs/04_protocol.ipynb #ab0442fc
 def save_embeddings(
     path,      # The npz file to write
     embedding, # (n, d) float
@@ -100,6 +99,7 @@ def save_embeddings(
                   masked=as_domain(masked) == MASKED, path=as_array([str(o) for o in paths]))
     with write_beside(path) as tmp, open(tmp, 'wb') as f: np.savez(f, **arrays)
 
+# %% ../nbs/04_protocol.ipynb #4481c1c4
 def load_embeddings(
     path, # An npz file
 ):
@@ -202,8 +202,8 @@ def draw_matched(
     a,b = triangle(c) if twin else np.divmod(c, R.count[i])
     return L.rows[L.start[i]+a], R.rows[R.start[i]+b]
 
-# %% ../nbs/04_protocol.ipynb #27614c59
-def list_unmatched(code, L, R, twin):
+# %% ../nbs/04_protocol.ipynb #f9d4bb5c
+def _list_unmatched(code, L, R, twin):
     "Every unmatched pair, and its chance when two identities are drawn uniformly and then an image of each"
     l, r = (o.ravel() for o in np.meshgrid(L.rows, R.rows, indexing='ij'))
     keep = (code[l] != code[r]) & ((l < r) | (not twin))
@@ -222,7 +222,7 @@ def draw_unmatched(
     "`n` unmatched pairs (left rows, right rows), none twice before all have been drawn once"
     total = (len(L.rows)*len(R.rows) - int((L.count*R.count).sum()))//(2 if twin else 1)
     if total <= 4*n:  # few: list them all; the order of exponential clocks is that of drawing one after another
-        l, r, w = list_unmatched(code, L, R, twin)
+        l, r, w = _list_unmatched(code, L, R, twin)
         laps, m = divmod(n, total)
         first = np.argsort(rng.exponential(size=total)/(w if by == 'identity' else 1), kind='stable')[:m]
         pick = np.concatenate([np.tile(np.arange(total), laps), first])
@@ -235,7 +235,7 @@ def draw_unmatched(
         got = pd.unique(np.concatenate([got, (a*len(code) + b)[code[a] != code[b]]]))[:n]
     return np.divmod(got, len(code))
 
-# %% ../nbs/04_protocol.ipynb #296af242
+# %% ../nbs/04_protocol.ipynb #6b84a2ad
 def make_pairs(
     identity,        # (n,) names
     domain,          # (n,) `FULL`/`MASKED` or their names
@@ -256,7 +256,7 @@ def make_pairs(
     code, dom = as_codes(as_array(identity)[order])[0], dom[order]
     n_ids, twin = code.max(initial=-1)+1, x == y
     L, R = (side(code, np.flatnonzero(dom == o), n_ids) for o in (x, y))
-    check_sides(L, R, twin, scenario)
+    _check_sides(L, R, twin, scenario)
     parts = []
     for s in range(sets):
         rng = np.random.default_rng([seed, s])
@@ -264,7 +264,7 @@ def make_pairs(
             parts.append(pd.DataFrame(dict(set=s, left=order[l], right=order[r], same=same)))
     return pd.concat(parts, ignore_index=True)
 
-def check_sides(L, R, twin, scenario):
+def _check_sides(L, R, twin, scenario):
     "Refuse a data set that has no matched or no unmatched pair"
     for o,d in zip((L, R), scenario_domains(scenario)):
         if not len(o.rows): raise InputError(f'no {DOMAINS[d]} image: {scenario} needs some; check `masked` of each image')
@@ -272,7 +272,7 @@ def check_sides(L, R, twin, scenario):
     if not both.any(): raise InputError(f'no identity has {"two images" if twin else "a masked and a full image"}, so there is no matched pair ({scenario}): check the spelling of the identities')
     if ((L.count + R.count) > 0).sum() < 2: raise InputError('only one identity, so there is no unmatched pair: add others')
 
-# %% ../nbs/04_protocol.ipynb #e2934163
+# %% ../nbs/04_protocol.ipynb #082f81c5
 def image_keys(
     path, # (n,) paths of the images
 ):
@@ -293,6 +293,7 @@ def write_pairs(
     body = t.to_csv(index=False, lineterminator='\n').encode()
     with write_beside(path) as tmp: tmp.write_bytes(f'# mfsr_nb pairs, sha256 {hashlib.sha256(body).hexdigest()}\n'.encode() + body)
 
+# %% ../nbs/04_protocol.ipynb #ad7982ca
 def read_pairs(
     path, # A file of `write_pairs`
     key,  # (n,) paths of the images they shall be found among
@@ -312,8 +313,8 @@ def read_pairs(
         t[o] = row[t[o]].to_numpy()
     return t.assign(same=t.same.astype(bool))
 
-# %% ../nbs/04_protocol.ipynb #2dbd519e
-def check_scores(scores, same, sets):
+# %% ../nbs/04_protocol.ipynb #3fd682dd
+def _check_scores(scores, same, sets):
     "The three as arrays of one length; NaN, infinity or a single set are refused"
     scores, same, sets = as_array(scores), as_array(same).astype(bool), as_array(sets)
     if not scores.shape == same.shape == sets.shape or scores.ndim != 1: raise InputError(f'scores {scores.shape}, same {same.shape}, sets {sets.shape}: give one of each for every pair')
@@ -335,7 +336,7 @@ def pair_scores(
     unit = lambda k: (x[k]/n[k]).float()
     return torch.cat([(unit(l[i:i+rows])*unit(r[i:i+rows])).sum(1) for i in range(0, len(l), rows)]).double().numpy()
 
-# %% ../nbs/04_protocol.ipynb #2b8d93ed
+# %% ../nbs/04_protocol.ipynb #8c02e640
 def best_threshold(
     scores, # (n,) any range, larger is more alike
     same,   # (n,) True where the pair is matched
@@ -356,7 +357,7 @@ def fold_thresholds(
     sets,   # (n,) number of the set
 ):
     "For each set the threshold that is best on all the others"
-    scores, same, sets = check_scores(scores, same, sets)
+    scores, same, sets = _check_scores(scores, same, sets)
     return np.array([best_threshold(scores[sets != s], same[sets != s]) for s in np.unique(sets)])
 
 def verification(
@@ -365,7 +366,7 @@ def verification(
     sets,   # (n,) number of the set
 ):
     "Accuracy on each set with the threshold of all the others"
-    scores, same, sets = check_scores(scores, same, sets)
+    scores, same, sets = _check_scores(scores, same, sets)
     return np.array([np.mean((scores[sets == s] >= t) == same[sets == s]) for s,t in zip(np.unique(sets), fold_thresholds(scores, same, sets))])
 
 # %% ../nbs/04_protocol.ipynb #a635bbe6
@@ -493,7 +494,7 @@ def matrix_blocks(
         if not np.isfinite(b).all(): raise InputError(f'NaN or infinity in row {i + int((~np.isfinite(b)).any(1).argmax())} of the similarity matrix: compute it again')
         yield i, b
 
-# %% ../nbs/04_protocol.ipynb #a6e31d13
+# %% ../nbs/04_protocol.ipynb #5d11faa2
 def retrieval(
     probe,            # (p, d) embeddings, or with `gallery` left out and `gallery_id` given a similarity matrix (p, g)
     probe_id,         # (p,) identities
@@ -510,7 +511,7 @@ def retrieval(
     matrix = gallery is None and gallery_id is not None
     if gallery is None and not matrix: gallery, gallery_id, own = probe, probe_id, np.arange(len(probe))
     n, g = len(probe), len(as_array(gallery_id))
-    check_search(probe, probe_id, gallery, gallery_id, own, matrix)
+    _check_search(probe, probe_id, gallery, gallery_id, own, matrix)
     pc, gc = as_codes(probe_id, gallery_id)
     own = None if own is None else np.asarray(own)
     G = side(gc, np.arange(g), max(pc.max(), gc.max())+1)
@@ -529,10 +530,10 @@ def retrieval(
             pos = G.rows[G.start[pc[k]]:][:G.count[pc[k]]]
             ranks.append(np.sort(count_ranks(row, pos if own is None else pos[pos != own[k]])))
         best.append(top_columns(S, top)); score.append(np.take_along_axis(S, best[-1], 1))
-    return found(ranks, np.concatenate(best), np.concatenate(score), g)
+    return _found(ranks, np.concatenate(best), np.concatenate(score), g)
 
-# %% ../nbs/04_protocol.ipynb #71647974
-def check_search(probe, probe_id, gallery, gallery_id, own, matrix):
+# %% ../nbs/04_protocol.ipynb #1ed4c7f6
+def _check_search(probe, probe_id, gallery, gallery_id, own, matrix):
     "Refuse arrays that do not belong together"
     n, g = len(as_array(probe_id)), len(as_array(gallery_id))
     if not n or not g: raise InputError(f'{n} probes and a gallery of {g}: there must be at least one of each')
@@ -542,7 +543,7 @@ def check_search(probe, probe_id, gallery, gallery_id, own, matrix):
     if not matrix and np.shape(gallery)[1:] != probe.shape[1:]: raise InputError(f'probes have shape {probe.shape}, the gallery {np.shape(gallery)}: embed both with the same model')
     if own is not None and len(own) != n: raise InputError(f'{n} probes but {len(own)} entries in `own`: give the gallery row of each probe, or -1')
 
-def found(ranks, best, score, n_gallery):
+def _found(ranks, best, score, n_gallery):
     "The ranks of all probes as a `Retrieval`; those without a match are counted and left out"
     n_match = np.array([len(o) for o in ranks])
     keep = np.flatnonzero(n_match)
@@ -597,10 +598,10 @@ def interval(
     "Ends [low, high] of the central share of the resamples"
     return np.quantile(values, [(1-level)/2, (1+level)/2], axis=0).T.tolist()
 
-# %% ../nbs/04_protocol.ipynb #3cf535cf
+# %% ../nbs/04_protocol.ipynb #f91ed805
 LIMITS = {'tar@far=1e-2': 1e-2, 'tar@far=1e-3': 1e-3, 'tar@far=1e-4': 1e-4}
 
-def check_pairs(
+def _check_pairs(
     pairs,    # Table of pairs
     code,     # (n,) identities as numbers
     dom,      # (n,) domains
@@ -628,7 +629,7 @@ def pair_counts(
     notes += [f'{k} rests on {n["distinct_unmatched"]} distinct unmatched pairs, which are too few' for k,f in limits.items() if f*n['distinct_unmatched'] < enough]
     return n, limits, notes
 
-# %% ../nbs/04_protocol.ipynb #7a4381ed
+# %% ../nbs/04_protocol.ipynb #3b23ca7a
 def by_identity(
     code,  # (n,) identities as numbers, of probes or of left images
     times, # How many resamples
@@ -638,7 +639,7 @@ def by_identity(
     ids, code = np.unique(code, return_inverse=True)
     return code, resamples(len(ids), times, seed)
 
-def verify(
+def pair_metrics(
     scores,    # (n,) scores of the pairs
     pairs,     # Their table
     code,      # (n,) identity of each pair's left image, as a number
@@ -656,7 +657,7 @@ def verify(
     values = np.column_stack([resampled_means(right, c, W), resampled_rates(scores, same, c, W, list(limits.values()))])
     return m, dict(zip(('accuracy', 'eer', *limits), interval(values))), thr, roc
 
-def search(
+def search_metrics(
     r,         # `Retrieval`
     code,      # (n,) identity of each probe in it, as a number
     bootstrap, # Resamples; 0 for no intervals
@@ -667,7 +668,7 @@ def search(
     m = {k: o.mean() for k,o in v.items()}
     return m, dict(zip(v, interval(resampled_means(np.stack(list(v.values()), 1), *by_identity(code, bootstrap, seed))))) if bootstrap else {}
 
-# %% ../nbs/04_protocol.ipynb #3d3ee459
+# %% ../nbs/04_protocol.ipynb #2e07b6ce
 Study = namedtuple('Study', 'metrics scores pairs thresholds roc retrieval')
 
 def study(
@@ -688,13 +689,13 @@ def study(
         raise InputError(f'{len(x)} embeddings, {len(ids)} identities, {len(dom)} domains{"" if path is None else f", {len(path)} paths"}: give one of each for every image')
     norm, code, (left, right) = lengths(x, path), as_codes(ids)[0], scenario_domains(scenario)
     if pairs is None: pairs = make_pairs(ids, dom, by=by, seed=seed, scenario=scenario, key=None if path is None else image_keys(path), **kwargs)
-    else: check_pairs(pairs, code, dom, scenario)
+    else: _check_pairs(pairs, code, dom, scenario)
     n, limits, notes = pair_counts(pairs)
     scores = pair_scores(x, pairs.left, pairs.right, norm)
-    m, I, thr, roc = verify(scores, pairs, code[pairs.left], limits, bootstrap, seed)
+    m, I, thr, roc = pair_metrics(scores, pairs, code[pairs.left], limits, bootstrap, seed)
     p, g = np.flatnonzero(dom == left), np.flatnonzero(dom == right)
     r = retrieval(x[p], ids[p]) if left == right else retrieval(x[p], ids[p], x[g], ids[g])
-    m2, I2 = search(r, code[p[r.probe]], bootstrap, seed)
+    m2, I2 = search_metrics(r, code[p[r.probe]], bootstrap, seed)
     m, I, names = m | m2, I | I2, ['accuracy', 'accuracy_std', 'rank1', 'rank5', 'rank10', 'map', 'map_trapezoid', 'eer', *limits]
     first = {k: float(m[k]) for k in names[:10]} | dict(n_probe=r.n_probe, n_gallery=r.n_gallery, n_skipped=r.n_skipped, intervals={k: I[k] for k in names if k in I})
     return Study(first | {k: float(m[k]) for k in names[10:]} | dict(scenario=scenario, n_identity=len(np.unique(code[p[r.probe]])), pairs=n, threshold=float(thr.mean()) if np.isfinite(thr).all() else None, notes=notes), scores, pairs, thr, roc, r)
@@ -718,7 +719,7 @@ def evaluate(
     one = lambda s, p=None: study(embedding, identity, domain, p, s, by, bootstrap, seed, path, **kwargs).metrics
     return one(first, pairs) | {o: one(o) for o in others}
 
-# %% ../nbs/04_protocol.ipynb #52890298
+# %% ../nbs/04_protocol.ipynb #2be5bfa3
 def evaluate_file(
     npz,              # File of `save_embeddings`
     pairs=None,       # File of `write_pairs`; drawn if left out
@@ -736,7 +737,8 @@ def evaluate_file(
     names = scenario.split(',') if isinstance(scenario, str) else list(scenario)
     for o in names: scenario_domains(o)
     table = None if pairs is None else read_pairs(pairs, a['path'])
-    studies = {s: study(a['embedding'], a['identity'], a['masked'], None if i else table, s, by, bootstrap, seed, a['path'], **kwargs) for i,s in enumerate(names)}
+    try: studies = {s: study(a['embedding'], a['identity'], a['masked'], None if i else table, s, by, bootstrap, seed, a['path'], **kwargs) for i,s in enumerate(names)}
+    except InputError as e: raise InputError(f'{npz}: {e}') from e
     metrics = studies[names[0]].metrics | {o: studies[o].metrics for o in names[1:]}
     if save_pairs is not None: write_pairs(save_pairs, studies[names[0]].pairs, a['path'])
     if plots is not None: write_report(plots, studies, Path(npz).name)
@@ -744,8 +746,8 @@ def evaluate_file(
         with write_beside(out) as tmp: tmp.write_text(json.dumps(metrics, indent=1, allow_nan=False) + '\n', encoding='utf-8')
     return metrics
 
-# %% ../nbs/04_protocol.ipynb #8c1f4d5f
-def axes(
+# %% ../nbs/04_protocol.ipynb #3ede7a1e
+def _axes(
     ax=None, # Matplotlib axes to draw on; new ones if None
 ):
     "`ax`, or new axes that need no display"
@@ -761,17 +763,18 @@ def plot_cmc(
     k=50,    # Largest rank to show
 ):
     "Share of probes with a match among the first k"
-    ax = axes(ax)
+    ax = _axes(ax)
     for name,r in results.items(): ax.plot(np.arange(1, len(r.cmc)+1)[:k], r.cmc[:k], label=f'{name}: {r.rank(1):.1%}, mAP {r.map:.1%}')
     ax.set(xlabel='rank', ylabel='probes with a match', title='CMC (Rank-1)', ylim=(0, 1.02)); ax.legend(loc='lower right', fontsize=8)
     return ax
 
+# %% ../nbs/04_protocol.ipynb #b7569cb8
 def plot_roc(
     curves,  # Name -> `ROC`
     ax=None, # Axes to draw on
 ):
     "True against false accept rate; a cross marks the equal error rate"
-    ax = axes(ax)
+    ax = _axes(ax)
     for name,c in curves.items():
         e = equal_error_rate(c.far, c.tar)
         line, = ax.plot(c.far, c.tar, label=f'{name}: EER {e:.1%}', drawstyle='steps-post')
@@ -780,6 +783,7 @@ def plot_roc(
     ax.legend(loc='lower right', fontsize=8)
     return ax
 
+# %% ../nbs/04_protocol.ipynb #5ba78f62
 def plot_scores(
     scores,     # (n,) scores of the pairs
     same,       # (n,) True where matched
@@ -787,15 +791,15 @@ def plot_scores(
     ax=None,    # Axes to draw on
 ):
     "Histograms of matched and unmatched scores, with the thresholds of the sets as lines"
-    ax, same = axes(ax), np.asarray(same)
+    ax, same = _axes(ax), np.asarray(same)
     bins = np.linspace(scores.min(), scores.max(), 60)
     for name,k in (('matched', same), ('unmatched', ~same)): ax.hist(scores[k], bins, alpha=.5, label=name, histtype='stepfilled')
     for t in thresholds[np.isfinite(thresholds)]: ax.axvline(t, color='k', lw=.6)
     ax.set(xlabel='score', ylabel='pairs', title='scores, and thresholds'); ax.legend(fontsize=8)
     return ax
 
-# %% ../nbs/04_protocol.ipynb #7c00710b
-def image_tag(ax):
+# %% ../nbs/04_protocol.ipynb #285283a3
+def _image_tag(ax):
     "The axes' figure as an HTML image that needs no file"
     f = io.BytesIO(); ax.figure.savefig(f, format='png')
     return f'<img alt="{html.escape(ax.get_title())}" src="data:image/png;base64,{base64.b64encode(f.getvalue()).decode()}">'
@@ -818,7 +822,7 @@ def write_report(
     for name,s in studies.items():
         plots = plot_cmc({name: s.retrieval}), plot_roc({name: s.roc}), plot_scores(s.scores, s.pairs.same, s.thresholds)
         notes = ''.join(f'<p>{html.escape(o)}</p>' for o in s.metrics['notes'])
-        parts.append(f'<h2>{name}</h2><div class="row">{"".join(map(image_tag, plots))}</div>{metric_table(s.metrics).to_html(border=0)}{notes}')
+        parts.append(f'<h2>{name}</h2><div class="row">{"".join(map(_image_tag, plots))}</div>{metric_table(s.metrics).to_html(border=0)}{notes}')
     style = 'body{font-family:sans-serif;margin:2em}.row{display:flex;flex-wrap:wrap}td,th{padding:.15em .8em;text-align:right}'
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style><body><h1>{html.escape(title)}</h1>{"".join(parts)}</body></html>'
     with write_beside(Path(folder)/'report.html') as tmp: tmp.write_text(page, encoding='utf-8')

@@ -19,7 +19,7 @@ def notebooks(names=()):
         nbs = get_config().nbs_path
         return sorted(p for p in nbs.rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(nbs).parts))
     found = [START/n for n in names]
-    if missing := [n for n, p in zip(names, found) if not p.is_file()]: sys.exit(f"{missing[0]}: no such notebook ")
+    if missing := [n for n, p in zip(names, found) if not p.is_file()]: sys.exit(f"{missing[0]}: no such notebook")
     return [p.resolve() for p in found]
 
 

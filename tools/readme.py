@@ -72,8 +72,11 @@ class Page:
 
 def build(path=None, out=None):
     "Everything the README consists of: {file: bytes}"
-    page = Page(path or get_config().nbs_path/get_config().readme_nb, out or ROOT/'README.md')
-    return {page.out: page.text().encode(), **page.images} if page.path.exists() else {}
+    path = path or get_config().nbs_path/get_config().readme_nb
+    if not path.exists(): return {}
+    page = Page(path, out or ROOT/'README.md')
+    text = page.text()
+    return {page.out: text.encode(), **page.images}
 
 
 def orphans(files, path=None):
