@@ -62,7 +62,7 @@ def mfsr_mask(
     print(f'{dest}: {n} masked faces by {method}')
     for o in bad: print(f'left out: {o}', file=sys.stderr)
 
-# %% ../nbs/31_cli.ipynb #03f03b54
+# %% ../nbs/31_cli.ipynb #adc947a1
 @command
 def mfsr_train(
     data:str,                # Full faces, any layout
@@ -89,6 +89,7 @@ def mfsr_train(
     _, about = train_recognizer(t, px, dest, r, r.schedule.casia, loss, seed)
     print(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}")
 
+# %% ../nbs/31_cli.ipynb #947706f3
 @command
 def mfsr_embed(
     data:str,                # Data set in any layout

@@ -31,7 +31,7 @@ def find_images(
     if not found: raise InputError(f'{root}: no images here ({", ".join(IMAGE_TYPES)}): check the path')
     return sorted(found)
 
-# %% ../nbs/02_dataset.ipynb #7b947100
+# %% ../nbs/02_dataset.ipynb #d12e92ff
 def index_table(
     root,     # The data set's folder
     keys,     # Relative paths
@@ -52,8 +52,8 @@ def _join_landmarks(t, root):
     if 'path' not in lm: raise InputError(f'{f}: no column `path`: name the images relative to {root}')
     lm = lm.drop(columns='identity', errors='ignore').rename(columns=dict(path='key', domain='_domain'))
     t = t.merge(lm, on='key', how='left', validate='one_to_one')
-    if '_domain' in t: t['domain'] = t.pop('_domain').map(DOMAINS.index, na_action='ignore').fillna(t.domain).astype(int)
-    return t
+    if '_domain' in t: t = t.assign(domain=t._domain.map(DOMAINS.index, na_action='ignore').fillna(t.domain).astype(int)).drop(columns='_domain')
+    return t.copy()                                          # in one piece: columns are added to it later
 
 def read_folder(
     root,          # Folder of identity folders, any depth

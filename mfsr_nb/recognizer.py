@@ -8,7 +8,7 @@ __all__ = ['LOSSES', 'Residual', 'small_net', 'backbone', 'Recognizer', 'Softmax
            'load_recognizer', 'Checkpoint', 'Watch', 'face_learner', 'train_recognizer', 'embed_pixels',
            'embed_dataset']
 
-# %% ../nbs/22_recognizer.ipynb #f704cf1f
+# %% ../nbs/22_recognizer.ipynb #02b6ba2a
 import hashlib, json, os, time
 from functools import partial
 from pathlib import Path
@@ -27,31 +27,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .core import FULL, InputError, config_hash, load_preset, progress, seed_everything, seed_worker, settings, write_beside
-from .dataset import IdentityBatches, load_pixels, read, to_square
+from .core import FULL, InputError, config_hash, load_preset, progress, seed_everything, seed_worker, write_beside
+from .dataset import IdentityBatches, load_pixels, read
 
-# %% ../nbs/22_recognizer.ipynb #945603fa
+# %% ../nbs/22_recognizer.ipynb #798c81f7
+def _conv(ni, no, stride=1): return nn.Conv2d(ni, no, 3, stride, 1, bias=False), nn.BatchNorm2d(no)
+
 class Residual(nn.Module):
-    "Two 3x3 convolutions and a shortcut"
+    "(B, ni, S, S) -> (B, no, S/2, S/2): a strided convolution, then a residual one"
     def __init__(self,
-        ni:int,       # Channels in
-        no:int,       # Channels out
-        stride:int=1, # 2 halves the resolution
+        ni:int, # Channels in
+        no:int, # Channels out
     ):
         super().__init__()
-        conv = lambda i, o, k, s=1: (nn.Conv2d(i, o, k, s, k//2, bias=False), nn.BatchNorm2d(o))
-        self.body = nn.Sequential(*conv(ni, no, 3, stride), nn.ReLU(True), *conv(no, no, 3))
-        self.skip = nn.Identity() if (ni, stride) == (no, 1) else nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(), *conv(ni, no, 1))
-    def forward(self, x): return F.relu(self.body(x)+self.skip(x))
+        self.down, self.res = nn.Sequential(*_conv(ni, no, 2), nn.ReLU(True)), nn.Sequential(*_conv(no, no))
+    def forward(self, x): x = self.down(x); return F.relu(x+self.res(x))
 
 def small_net(
-    widths=(64, 64, 128, 256), # Channels of the stem and of the three stages
+    widths=(24, 48, 96, 192), # Channels of the stem and of the three stages
 ):
-    "A residual net for CPUs: (B, 3, S, S) -> (B, 256, S/16, S/16)"
-    w = widths
-    stem = [nn.Conv2d(3, w[0]//2, 4, 2, 1, bias=False), nn.BatchNorm2d(w[0]//2), nn.ReLU(True),
-            nn.Conv2d(w[0]//2, w[0], 3, 2, 1, bias=False), nn.BatchNorm2d(w[0]), nn.ReLU(True)]
-    return nn.Sequential(*stem, *[Residual(w[i], w[i+1], 1 if i == 0 else 2) for i in range(3)])
+    "A residual net for CPUs: (B, 3, S, S) -> (B, 192, S/16, S/16)"
+    return nn.Sequential(*_conv(3, widths[0], 2), nn.ReLU(True), *[Residual(i, o) for i,o in zip(widths, widths[1:])])
 
 def backbone(
     name:str,      # `small`, or a residual net of torchvision: resnet18, resnet50, resnext50_32x4d, ...
@@ -64,7 +60,7 @@ def backbone(
     net = torchvision.models.get_model(name, weights='DEFAULT' if init == 'imagenet' else None)
     return nn.Sequential(*list(net.children())[:-2])
 
-# %% ../nbs/22_recognizer.ipynb #57ab5461
+# %% ../nbs/22_recognizer.ipynb #5994a868
 class Recognizer(nn.Module):
     "Images uint8 (B, S, S, 3) -> (phi (B, dim), logits (B, n_ids))"
     def __init__(self,
@@ -72,24 +68,29 @@ class Recognizer(nn.Module):
         name='small',    # Backbone
         dim:int=128,     # Length of phi
         size:int=64,     # Pixels a side of its images
+        pool='avg',      # `avg` over places, or `flat`: all places side by side
         normalize='half', # `half`: (x-0.5)/0.5; `imagenet`: mean and deviation of ImageNet
         init='random',   # `random` or `imagenet`
     ):
         super().__init__()
-        self.config = dict(n_ids=n_ids, name=name, dim=dim, size=size, normalize=normalize)
+        self.config = dict(n_ids=n_ids, name=name, dim=dim, size=size, pool=pool, normalize=normalize)
+        if pool not in ('avg', 'flat'): raise InputError(f'unknown pooling {pool!r}: use avg or flat')
         self.body = backbone(name, init)
-        with torch.no_grad(): ch = self.body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-        self.neck = nn.Sequential(nn.Linear(ch, dim, bias=False), nn.BatchNorm1d(dim))
+        with torch.no_grad(): n = self.pooled(self.body.eval()(torch.zeros(1, 3, size, size))).shape[1]
+        self.neck = nn.Sequential(nn.Linear(n, dim, bias=False), nn.BatchNorm1d(dim))
         self.head = nn.Linear(dim, n_ids)
         mean, std = ((.485, .456, .406), (.229, .224, .225)) if normalize == 'imagenet' else ((.5,)*3, (.5,)*3)
         self.register_buffer('mean', 255*torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer('std', 255*torch.tensor(std)[:, None, None], persistent=False)
         self.register_buffer('n_steps', torch.zeros((), dtype=torch.long))
         self.to(memory_format=torch.channels_last)
+    def pooled(self, f):
+        "Feature maps as vectors"
+        return f.flatten(1) if self.config['pool'] == 'flat' else f.mean((2, 3))
     def phi(self, x):
         "The deep feature, (B, dim), as the losses see it"
         x = (x.permute(0, 3, 1, 2).float()-self.mean)/self.std
-        return self.neck(self.body(x).mean((2, 3)).float())
+        return self.neck(self.pooled(self.body(x)).float())
     def forward(self, x): phi = self.phi(x); return phi, self.head(phi)
 
 # %% ../nbs/22_recognizer.ipynb #64f97eda
@@ -99,11 +100,10 @@ class Softmax(nn.Module):
 
 LOSSES = dict(softmax=Softmax)
 
-# %% ../nbs/22_recognizer.ipynb #f251df63
+# %% ../nbs/22_recognizer.ipynb #2743dda1
 def training_set(
     data,           # Data set of full faces, any layout
     generated=None, # Folder that `mfsr_mask` wrote, or any data set whose images are masked; None trains on full faces only
-    skip_bad=False, # Not used for reading tables; unreadable images are found when they are decoded
 ):
     "One table with a column `label` (0..N-1)"
     full = read(data); full = full[full.domain == FULL]
@@ -115,7 +115,7 @@ def training_set(
         parts.append(gen)
     t = pd.concat(parts, ignore_index=True)
     names = sorted(set(t.identity)); number = dict(zip(names, range(len(names))))
-    return t.assign(label=t.identity.map(number))
+    return pd.concat([t, t.identity.map(number).rename('label')], axis=1)
 
 def fingerprint(
     t, # A table of images
@@ -169,15 +169,16 @@ def face_dls(
     dls = DataLoaders(dl, dl); dls.n_inp = 1
     return dls
 
-# %% ../nbs/22_recognizer.ipynb #44e511c4
+# %% ../nbs/22_recognizer.ipynb #6d2bed9c
 def lr_at(
     step:int,        # 0-based
     lr:float,        # Initial rate
     milestones=(),   # Steps at which it is multiplied by
     gamma:float=.1,  # ... this
+    warmup:int=0,    # Steps over which it rises to `lr`
 ):
     "Learning rate of a step (section 5.2)"
-    return lr*gamma**sum(step >= m for m in milestones)
+    return lr*min(1, (step+1)/(warmup+1))*gamma**sum(step >= m for m in milestones)
 
 class ToDevice(Callback):
     "Moves a batch to where the model is (torch's own DataLoader leaves it in main memory)"
@@ -189,7 +190,7 @@ class ToDevice(Callback):
 class StepRate(Callback):
     "Sets the learning rate from the model's step counter, and counts"
     order, run_valid = 0, False
-    def __init__(self, lr, milestones, gamma): self.rate = partial(lr_at, lr=lr, milestones=milestones, gamma=gamma)
+    def __init__(self, lr, schedule): self.rate = partial(lr_at, lr=lr, milestones=schedule.milestones, gamma=schedule.gamma, warmup=schedule.warmup)
     def before_batch(self): self.opt.set_hyper('lr', self.rate(int(self.model.n_steps)))
     def after_step(self): self.model.n_steps += 1
 
@@ -273,7 +274,7 @@ class Watch(Callback):
     @property
     def wait_share(self): return self.wait/max(self.seconds, 1e-9)
 
-# %% ../nbs/22_recognizer.ipynb #224cdd80
+# %% ../nbs/22_recognizer.ipynb #b302a7aa
 def face_learner(
     dls,        # From `face_dls`
     model,      # A `Recognizer`
@@ -287,7 +288,7 @@ def face_learner(
     o = r.optimizer
     adam = partial(OptimWrapper, opt=torch.optim.Adam, betas=tuple(o.betas), eps=o.eps, weight_decay=o.weight_decay, fused=True)
     learn = Learner(dls, model, loss_func=LOSSES[loss](), opt_func=adam, lr=o.lr, train_bn=True,
-                    cbs=[ToDevice(), StepRate(o.lr, schedule.milestones, schedule.gamma), *cbs])
+                    cbs=[ToDevice(), StepRate(o.lr, schedule), *cbs])
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, (ProgressCallback, Recorder))])     # `Watch` shows and keeps the losses
     return learn
 
@@ -308,7 +309,7 @@ def train_recognizer(
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu'); dest = Path(dest)
     config = config_hash(r, schedule, loss, seed, fingerprint(t) if 'path' in t else len(t))
     seed_everything(seed)
-    model = Recognizer(int(t.label.max())+1, r.backbone, r.neck.linear, r.image_size, r.normalize_input, r.init).to(device)
+    model = Recognizer(int(t.label.max())+1, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init).to(device)
     ck = Checkpoint(dest/'checkpoint.safetensors', config, every)
     learn = face_learner(face_dls(t, pixels, r, schedule.steps, 0, seed), model, r, schedule, loss); learn.create_opt()
     first = ck.load(learn)

@@ -63,11 +63,11 @@ class Deck:
         w = np.cumsum(np.asarray(weights, float))
         return np.searchsorted(w/w[-1]-1e-12, self.uniform(), side='right').clip(0, len(w)-1)*1.
 
-# %% ../nbs/01_world.ipynb #b7781a98
+# %% ../nbs/01_world.ipynb #a327b849
 # name: (mean, sd, part) ; lengths in head units (half a head's height is 1.15), angles in radians
 TRAITS = dict(
     head_w=(.80,.03,'shape'), head_h=(1.16,.035,'shape'), head_d=(.98,.03,'shape'),
-    jaw_w=(0,.05,'lower'), jaw_sq=(.03,.035,'lower'), chin_l=(.0,.045,'lower'), chin_f=(.05,.03,'lower'), chin_w=(.24,.05,'lower'), cleft=(-.004,.011,'lower'),
+    jaw_w=(0,.05,'lower'), jaw_sq=(.02,.024,'lower'), chin_l=(.0,.045,'lower'), chin_f=(.05,.03,'lower'), chin_w=(.24,.05,'lower'), cleft=(-.004,.011,'lower'),
     cheek=(.03,.02,'lower'), hollow=(.035,.025,'lower'), fold=(.3,.22,'lower'),
     ridge=(.03,.014,'upper'), socket=(.065,.014,'upper'), temple=(.02,.015,'upper'),
     eye_x=(.425,.026,'upper'), eye_y=(-.045,.026,'upper'), eye_w=(.168,.014,'upper'), eye_up=(.070,.012,'upper'), eye_lo=(.042,.009,'upper'),
@@ -120,7 +120,7 @@ def occasion_table(
     o['neckline'] = d.uniform()
     return o
 
-# %% ../nbs/01_world.ipynb #04f782ea
+# %% ../nbs/01_world.ipynb #1a66682c
 # yaw (to the right of the picture is positive), pitch (up is positive), how often
 ORIENTATIONS = dict(left=(-.80,0.,.09), left_front=(-.40,0.,.17), front=(0.,0.,.32), right_front=(.40,0.,.17), right=(.80,0.,.09), up=(0.,.34,.08), down=(0.,-.32,.08))
 
@@ -151,7 +151,7 @@ def view_table(
     v['light_x'],v['light_y'] = d.normal(0,.62*spread),d.normal(-.45,.35*spread)
     v['ambient'],v['key'],v['kelvin'],v['rim'] = d.uniform(.26,.56),d.uniform(.62,1.05),d.normal(0,.11*spread),d.uniform()
     v['exposure'],v['contrast'],v['saturation'] = np.exp2(d.normal(.06,.27*spread)),d.normal(1,.07*spread),np.clip(d.normal(1,.16*spread),.35,1.5)
-    v['blur'],v['noise'] = np.clip(d.normal(-.1,.45*spread),0,1),np.clip(d.normal(.006,.006*spread),.001,.03)
+    v['blur'],v['noise'] = np.clip(d.normal(-.1,.45*spread),0,1),np.clip(d.normal(.006,.005*spread),.001,.022)
     for k in ('b1_x','b1_y','b1_r','b2_x','b2_y','b2_r','grad','noise_x','noise_y'): v[k] = d.uniform()
     return v
 
@@ -218,7 +218,7 @@ def face_table(
     t.update(change); t.update({**worn, **hair_table(t)}); t.update(change); t['beards'],t['moles'] = t['beard']+t['stubble'],t['mole0_r']+t['mole1_r']+t['mole2_r']
     return t
 
-# %% ../nbs/01_world.ipynb #cef9d182
+# %% ../nbs/01_world.ipynb #53bb846e
 def _mix(x, *stops):
     "Colours along `x` in [0, 1] through equally spaced sRGB stops, (n,) -> (n,3)"
     s = np.array(stops); n = len(s)-1; i = np.clip((x*n).astype(int), 0, n-1); f = np.clip(x*n-i, 0, 1)[:,None]
@@ -238,7 +238,7 @@ def colour_table(t):
     hair = _mix(dark, (.86,.70,.45), (.60,.42,.24), (.34,.21,.13), (.17,.11,.08), (.08,.065,.06))
     hair = np.where(((t['red']>.9)&(t['tone']<.45))[:,None], np.array([.62,.27,.12])*(.7+.5*e('melanin')), hair)
     c['hair'] = hair*(1-e('grey'))+np.array([.74,.73,.72])*e('grey')
-    c['iris'] = _mix(np.clip(t['iris_h']*1.5*(1-.9*t['tone'])-.1+.0*t['iris_v'],0,1), (.20,.11,.06), (.36,.22,.10), (.42,.36,.16), (.36,.46,.34), (.42,.56,.68))*(1+.12*e('iris_v'))
+    c['iris'] = _mix(np.clip(t['iris_h']*1.5*(1-.9*t['tone'])-.1, 0, 1), (.20,.11,.06), (.36,.22,.10), (.42,.36,.16), (.36,.46,.34), (.42,.56,.68))*(1+.12*e('iris_v'))
     lip = c['skin']*(np.array([.93,.62,.60])+.06*(e('lip_r')-.5)*np.array([0,-1,-1]))*(1-.06*e('lip_d').clip(-1,2))
     stick = _hsv(.93+.1*t['lipstick'], .55+.3*t['lipstick'], .45+.35*t['lip_r'].clip(0,1))
     m = np.clip(e('makeup')*1.6-.7, 0, .85); c['lip'] = lip*(1-m)+stick*m
@@ -398,12 +398,12 @@ def _crops(tile, h, x, y):
     "A window (B,h,h) of the page for each face, at x, y in 0..1"
     return torch.stack([tile[j:j+h,i:i+h] for i,j in zip((x.flatten()*400).int().tolist(), (y.flatten()*400).int().tolist())])
 
-# %% ../nbs/01_world.ipynb #1a40f518
+# %% ../nbs/01_world.ipynb #812cc8e7
 def head_surface(p, g):
     "Height above the ellipsoid (B,n,n): temples, jaw, the hollow under it"
     U,V,aU = g.U,g.V,g.aU; a2 = (aU*aU).clamp(max=1.7)
     low = ((V-.15)/.95).clamp(0,1); low = low*low
-    D = (p.jaw_w-.06)*low*a2 - bump((aU-1.0)/.35, (V+.38)/.35)*p.temple + bump((aU-.98)/.28, (V-.66)/.24)*p.jaw_sq
+    D = (p.jaw_w-.06)*low*a2 - bump((aU-1.0)/.35, (V+.38)/.35)*p.temple + bump((aU-.96)/.36, (V-.66)/.30)*p.jaw_sq
     d = ((V-1.10-p.chin_l)+.24*aU*aU)*(1/.42)
     return D-.34*smooth(d)
 
@@ -417,7 +417,7 @@ def face_surface(p, g, D):
     D[s] += W
     return D
 
-# %% ../nbs/01_world.ipynb #a2fdea72
+# %% ../nbs/01_world.ipynb #ee4133ac
 def nose_surface(p, g, D):
     "A ridge that rises from between the eyes to a round tip, wings, and the step under them"
     s,u,v = g.window(-.40,.40,-.34,.56)
@@ -443,7 +443,7 @@ def ear_surface(p, g, D):
     "A rim and the shell inside"
     for k in (-1,1):
         s,u,v = g.window(*sorted((k*1.2,k*1.72)),-.24,.48)
-        y = (v-p.ear_y)/p.ear_h; x = (k*u-1.46+.07*y*.2)/.085
+        y = (v-p.ear_y)/p.ear_h; x = (k*u-1.46+.014*y)/.085
         r = x*x+y*y
         D[s] += p.ear*smooth(1.55-r)*(.5+.5*r.clamp(max=1))
     return D
@@ -572,7 +572,7 @@ def temples(p, g, alb):
         x = (k*u-.80)/.6
         paint(alb[s], ramp(.016-(v-p.eye_y+.02-.03*x).abs(), 1.4*g.pu)*(smooth(x*4+1)*smooth((1.05-x)*8)*p.glasses), p.frame)
 
-# %% ../nbs/01_world.ipynb #3b5cdb6b
+# %% ../nbs/01_world.ipynb #9d0cfe71
 def hair_edge(p, g):
     "Signed distance (B,n,n) into the hair, in map units"
     U,V,aU = g.U,g.V,g.aU
@@ -595,7 +595,7 @@ def hair(p, g, D, alb, noise, strands):
 
 def hat(p, g, D, alb):
     "A knitted cap with a turned-up rim"
-    d = p.hat_v+.30*g.U.square()-g.V; a = ramp(d, .03)*p.hat; rib = torch.sin(g.U*38)
+    d = p.hat_v+.30*g.U.square()-g.V; a = ramp(d-.02, .07)*p.hat; rib = torch.sin(g.U*38)
     D = D+a*(.105+.05*smooth(d*2)-.03*smooth((d-.13)*25)+.006*rib-D).clamp_(-.2,.5)
     paint(alb, a, p.hat_k*(1+.16*rib-.15*ramp(.012-(d-.13).abs(),.02))[:,None])
     return D, a
@@ -923,14 +923,14 @@ def _batches(t, chunk):
         if i==len(order) or i-start==chunk or t['worn'][order[i]]!=t['worn'][order[start]]:
             yield order[start:i]; start = i
 
-# %% ../nbs/01_world.ipynb #55935e94
+# %% ../nbs/01_world.ipynb #147f1946
 class FaceWorld:
     "Drawn people: (seed, identity, view) names a photograph, which can be had with or without a mask"
     masks = MASK_TYPES
-    upper = 1.       # knob: how much people differ above the mask
-    lower = 1.       # knob: how much people differ under it
+    upper = 1.25     # knob: how much people differ above the mask
+    lower = 1.25     # knob: how much people differ under it
     changes = 1.     # knob: how much hair, beard, hats change between times and places
-    views = 1.       # knob: how much pose, mood, light, lens and crop vary (times `spread`)
+    views = .8       # knob: how much pose, mood, light, lens and crop vary (times `spread`)
     occasions = 5    # times and places in a life
     pixels = 250_000 # of a batch that a CPU draws at a time: what stays in the cache
     def __init__(self,
@@ -946,9 +946,9 @@ class FaceWorld:
         self.seed,self.size,self.device,self.spread,self.framing = int(seed),int(size),torch.device(device),float(spread),framing
         self.workers = int(workers) if self.device.type=='cpu' else 0
         self.canvas = _up(self.size, 16)
+    def __getstate__(self): return {k: v for k,v in self.__dict__.items() if k!='pool'}
     @cached_property
     def pool(self): return _pool(self.workers)
-    def __getstate__(self): return {k: v for k,v in self.__dict__.items() if k!='pool'}
     def table(self, ids, views, types, change={}):
         "All parameters of these photographs: name -> (n,)"
         return face_table(self.seed, ids, views, types, self.spread*self.views, self.framing, change, self.occasions, self.upper, self.lower, self.changes)
@@ -966,13 +966,8 @@ class FaceWorld:
         rows = np.array_split(np.arange(n), min(4*self.workers, n//16)); few = FaceWorld.__new__(FaceWorld); few.__dict__.update(self.__getstate__(), workers=0)
         return _join(list(self.pool.map(_draw, [few]*len(rows), [ids[r] for r in rows], [views[r] for r in rows], [[masks[i] for i in r] for r in rows],
                                         [{k: v[r] for k,v in change.items()} for r in rows])))
-    def face(self,
-        identity,  # A whole number
-        view=0,    # A whole number
-        mask=None, # None or one of `FaceWorld.masks`
-        **change,  # As in `faces`
-    ):
-        "One photograph -> `Face`"
+    def face(self, identity, view=0, mask=None, **change):
+        "One photograph -> `Face`; arguments as in `faces`"
         return self.faces([identity], [view], mask, **change)[0]
 
 # %% ../nbs/01_world.ipynb #4e1756d4
@@ -999,7 +994,7 @@ def _join(parts):
     return Faces(cat('image'), cat('mask'), cat('landmarks'), cat('identities'), cat('views'), sum([o.mask_types for o in parts], []),
                  {k: np.concatenate([o.table[k] for o in parts]) for k in parts[0].table})
 
-# %% ../nbs/01_world.ipynb #16329b02
+# %% ../nbs/01_world.ipynb #68b121de
 MASK_SHARE = dict(surgical=.40, n95=.20, cloth=.25, black=.15)
 
 def _mask_names(seed, ids, views):
@@ -1016,6 +1011,7 @@ def world_parts(
     world, # A preset's world: size, seed, casia, vggface2, seg, rec
 ):
     "What the study consists of: part -> (table with one row per image, spread of the views, framing)"
+    if world is None: raise InputError('this preset has no world, it wants real data sets: use mini, gpu or smoke, or give their folders')
     w,parts = world,{}; i,j = _grid(w.casia['identities'], w.casia['images']); names = [f'{a+45:07d}' for a in i]
     paths = [f'{a}/{b+1:03d}.jpg' for a,b in zip(names,j)]; spread = w.casia.get('spread', 1.)
     parts['casia'] = _plan(paths, names, i, j, [None]*len(i)),spread,ALIGNED
@@ -1054,8 +1050,8 @@ def _finish(root, part, rows, shard):
 
 def _sha(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
-# %% ../nbs/01_world.ipynb #a2bc0213
-DRAWING = 1 # counted up when the same numbers give other pictures
+# %% ../nbs/01_world.ipynb #c31ee183
+DRAWING = 2 # counted up when the same numbers give other pictures
 
 def _open_manifest(root, want):
     "The manifest of a finished or a stopped write, or a new one; refuses other settings"

@@ -81,12 +81,12 @@ def recognizer():
     import pandas as pd, torch
     from mfsr_nb.core import load_preset
     from mfsr_nb.recognizer import Recognizer, train_recognizer
-    r, steps, facts = load_preset('mini').recognition, 60, []
+    r, steps, facts = load_preset('mini').recognition, 30, []
     k = r.batch.images_per_identity
     n = r.batch.identities * k
     t = pd.DataFrame(dict(label=np.repeat(np.arange(64), 8), domain=0))
     pixels = torch.randint(0, 256, (len(t), r.image_size, r.image_size, 3), dtype=torch.uint8)
-    model = Recognizer(64, r.backbone, r.neck.linear, r.image_size, r.normalize_input, r.init)
+    model = Recognizer(64, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init)
     opt, x, y = torch.optim.Adam(model.parameters(), fused=True), pixels[:n], torch.tensor(t.label.to_numpy()[:n])
     def bare():
         for _ in range(steps):

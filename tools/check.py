@@ -5,7 +5,7 @@ from common import ROOT, cleaned, directives, get_config, name, notebooks, sourc
 
 LIB = get_config().lib_path
 EXPORTS = {'export', 'exports', 'exporti'}
-MATHS = {'core': {'numpy', 'torch', 'pandas', 'yaml', 'tqdm'}, **dict.fromkeys(('protocol', 'losses', 'dcr'), {'numpy', 'torch'})}   # what each may import
+MATHS = {'core': {'numpy', 'torch', 'pandas', 'yaml', 'tqdm'}, **dict.fromkeys(('protocol', 'losses', 'dcr'), {'numpy', 'torch', 'pandas'})}   # what each may import
 MAX_NB, MAX_IMAGE, MAX_LINES, MAX_RUN = 1 << 20, 150 << 10, 50, 2
 
 
