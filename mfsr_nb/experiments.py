@@ -6,8 +6,8 @@
 __all__ = ['FIELDS', 'METRICS', 'Row', 'rows', 'append_run', 'read_runs', 'interval95', 'by_cell', 'table', 'paper_numbers',
            'Study', 'run_row', 'curve', 'reproduce', 'report', 'results_dir', 'tables_as_notebooks']
 
-# %% ../nbs/30_experiments.ipynb #a5cdb794
-import json, os, time
+# %% ../nbs/30_experiments.ipynb #c662f98e
+import json, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def paper_numbers(
     try: return cell_values(alias.get(cell, cell))
     except (KeyError, ValueError): return {}
 
-# %% ../nbs/30_experiments.ipynb #cd0ba3ff
+# %% ../nbs/30_experiments.ipynb #b83f4f0c
 class Study:
     "The data sets and finished runs of one preset in one folder"
     def __init__(self,
@@ -135,7 +135,7 @@ class Study:
         every=30.,       # Seconds between checkpoints
     ):
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
-        self.dest, self.skip_bad, self.every = Path(dest), skip_bad, every
+        self.dest, self.skip_bad, self.every, self.unreadable = Path(dest), skip_bad, every, set()
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
         if train is None and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         self.train, self.test, self.drawn = train, test, train is None
@@ -155,16 +155,21 @@ class Study:
         if row.masks == 'true': return self.data(f'{row.train}_true')
         out = self.dest/'generated'/row.train/row.masks
         mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad); return out
+    def decode(self, t):
+        "(table, pixels) without unreadable images; those left out are counted and listed"
+        t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad)
+        if bad: print(f'left out {len(bad)} unreadable images:', *bad, sep='\n  ', file=sys.stderr)
+        self.unreadable |= set(bad); return t, px
     def test_set(self):
         "(table, pixels) of the test set, decoded once; and its stored pairs"
         if not hasattr(self, '_decoded'):
-            t, px, bad = load_pixels(read(self.data('mfsr_rec')), self.preset.recognition.image_size, self.skip_bad)
+            t, px = self.decode(read(self.data('mfsr_rec')))
             c, v, f = need_both(t, 'the test set'), self.preset.evaluation.verification, self.dest/'pairs.csv'
             if not f.is_file(): write_pairs(f, make_pairs(t.identity, t.domain, v.sets, v.matched, v.unmatched, seed=v.seed, key=t.key), t.key)
             self._decoded = t, px, read_pairs(f, t.key)
         return self._decoded
 
-# %% ../nbs/30_experiments.ipynb #94c609f3
+# %% ../nbs/30_experiments.ipynb #98063d09
 def run_row(
     study, # A `Study`
     row,   # A `Row`
@@ -177,13 +182,13 @@ def run_row(
     config, data = config_hash(r, study.preset.evaluation, row.loss, row.masks), config_hash(fingerprint(t), fingerprint(test))
     name = f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_'); ident = f'{study.preset.name}/{study.kind}/{name}'
     if found := [o for o in read_runs(study.dest) if o['id'] == ident]: return found[0]
-    t, px, bad = load_pixels(t, r.image_size, study.skip_bad)
+    t, px = study.decode(t)
     model, about = train_recognizer(t, px, study.dest/'train'/name, r, schedule, row.loss, seed, f'{row.name}, seed {seed}', every=study.every)
     phi = embed_pixels(model, test_px)
     metrics = evaluate(phi, test.identity, test.domain, pairs=pairs, scenario=['masked-full', 'full-full', 'masked-masked'], path=test.key,
                        **{k: getattr(study.preset.evaluation.verification, k) for k in ('sets', 'matched', 'unmatched', 'seed')})
     run = dict(id=ident, cells=list(row.cells), preset=study.preset.name, kind=study.kind, seed=seed, config=config, data=data, commit=git_commit(), hardware=hardware(),
-               seconds=round(time.time()-begin, 1), train={k: v for k,v in about.items() if k != 'losses'} | dict(curve=curve(about['losses'])), counts=dict(train=counts(t), test=counts(test), unreadable=len(bad)), metrics=metrics)
+               seconds=round(time.time()-begin, 1), train={k: v for k,v in about.items() if k != 'losses'} | dict(curve=curve(about['losses'])), counts=dict(train=counts(t), test=counts(test), unreadable=len(study.unreadable)), metrics=metrics)
     append_run(study.dest, run); return run
 
 def curve(

@@ -15,7 +15,7 @@ __all__ = ['TRAITS', 'ORIENTATIONS', 'ALIGNED', 'LOOSE', 'MASK_TYPES', 'STYLES',
            'render', 'landmark_map', 'project', 'Face', 'Faces', 'contact_sheet', 'FaceWorld', 'world_parts',
            'write_world']
 
-# %% ../nbs/01_world.ipynb #9bc068a3
+# %% ../nbs/01_world.ipynb #c17720ab
 import hashlib, io, json, math, multiprocessing, os, shutil
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -28,9 +28,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tqdm.auto import tqdm
 
-from .core import DOMAINS, InputError, write_beside
+from .core import DOMAINS, InputError, progress, write_beside
 
 # %% ../nbs/01_world.ipynb #52f2dfee
 @lru_cache(maxsize=20000)
@@ -874,7 +873,7 @@ class Faces:
         if not -len(self)<=i<len(self): raise IndexError(f'face {i} of {len(self)}')
         return Face(self.image[i], self.mask[i], self.landmarks[i], int(self.identities[i]), int(self.views[i]), self.mask_types[i], {k: float(v[i]) for k,v in self.table.items()})
 
-# %% ../nbs/01_world.ipynb #8e3ae8e8
+# %% ../nbs/01_world.ipynb #b6c026b1
 def contact_sheet(
     images, # uint8 arrays (n,H,W,3)
     cols=8, # Pictures in a row
@@ -891,9 +890,9 @@ def _paper(canvas, device):
     return g, _tiles(400+max(g.n, canvas), device)
 
 def _pool(workers):
-    "Processes that draw; forked where that is possible, so that they start at once"
-    how = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how))
+    "Processes that draw, started afresh: a process that has used torch's threads cannot be forked safely (only this notebook's own functions must be)"
+    how = 'fork' if __name__=='__main__' and 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how), initializer=torch.set_num_threads, initargs=(1,))
 
 @contextmanager
 def _one_thread(on):
@@ -1050,7 +1049,7 @@ def _finish(root, part, rows, shard):
 
 def _sha(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
-# %% ../nbs/01_world.ipynb #c31ee183
+# %% ../nbs/01_world.ipynb #ea778222
 DRAWING = 2 # counted up when the same numbers give other pictures
 
 def _open_manifest(root, want):
@@ -1070,8 +1069,8 @@ def _run(jobs, workers):
     "Write all shards, here or in several processes, with a bar that counts images"
     total = sum(len(o[2]) for o in jobs)
     if not total: return
-    with tqdm(total=total, desc='world', unit=' faces', delay=1, mininterval=.5) as bar:
-        if workers<2 or total<300:
+    with progress(None, total=total, desc='drawing', unit=' faces') as bar:
+        if workers<2 or total<1500:               # a process takes seconds to start
             for o in jobs: bar.update(_write_shard(o))
             return
         with _pool(min(workers, len(jobs))) as ex:
