@@ -12,7 +12,7 @@ from fastcore.script import call_parse, store_true
 
 from .core import InputError
 
-# %% ../nbs/31_cli.ipynb #efe15eac
+# %% ../nbs/31_cli.ipynb #26cc7998
 def command(
     f, # A function with docments
 ):
@@ -21,9 +21,9 @@ def command(
     def run(*args, **kwargs):
         try: return f(*args, **kwargs)
         except InputError as e: why, code = str(e), 2
-        except KeyboardInterrupt: why, code = 'stopped; the same command goes on where it was', 130
+        except KeyboardInterrupt: why, code = 'stopped; run the same command again to go on', 130
         except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS): raise
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR): raise
             why, code = f'{e.filename or "disk"}: {e.strerror}: free some space or choose another destination', 2
         print(f'{f.__name__}: {why}', file=sys.stderr); sys.exit(code)
     return call_parse(run)
@@ -32,7 +32,7 @@ def _tell(bad):
     "Say which files were left out"
     if bad: print(f'left out {len(bad)} unreadable images:', *bad[:20], *(['...'] if len(bad) > 20 else []), sep='\n  ', file=sys.stderr)
 
-# %% ../nbs/31_cli.ipynb #86e3b09c
+# %% ../nbs/31_cli.ipynb #20a225a3
 @command
 def mfsr_world(
     dest:str,                # Folder to write; a stopped write goes on
@@ -43,7 +43,9 @@ def mfsr_world(
     "Draw the embedded data sets: identities with full and masked faces, segmentation and landmarks"
     from mfsr_nb.core import load_preset
     from mfsr_nb.world import write_world
+    import torch
     p = load_preset(preset)
+    if device != 'cpu' and not (device.startswith('cuda') and torch.cuda.is_available()): raise InputError(f'--device {device}: not to be had here: use cpu')
     if p.world is None: raise InputError(f'preset {preset!r} has no face world: use smoke, mini or gpu')
     write_world(dest, p.world, parts.split(',') if parts else None, device=device)
     print(f'{dest}: the face world of preset {preset}')
@@ -62,7 +64,7 @@ def mfsr_mask(
     print(f'{dest}: {n} masked faces by {method}')
     for o in bad: print(f'left out: {o}', file=sys.stderr)
 
-# %% ../nbs/31_cli.ipynb #adc947a1
+# %% ../nbs/31_cli.ipynb #a7eb5991
 @command
 def mfsr_train(
     data:str,                # Full faces, any layout
@@ -71,7 +73,7 @@ def mfsr_train(
     test:str='',             # Data set that will be tested on: its identities must not be in DATA
     loss:str='softmax',      # Training loss
     preset:str='mini',       # Backbone, image size, batch, optimiser
-    steps:int=0,             # Another number of steps than the preset's (milestones move along)
+    steps:int=0,             # Another number of steps than the preset's (milestones and warm-up move along)
     seed:int=0,              # Initialisation and batches
     skip_bad:store_true=False, # Leave out unreadable images?
 ):
@@ -81,12 +83,13 @@ def mfsr_train(
     from mfsr_nb.recognizer import refuse_overlap, train_recognizer, training_set
     s = settings(load_preset(preset).recognition.schedule.casia)
     if steps < 0: raise InputError(f'--steps {steps}: use a positive number')
-    if steps: s |= dict(steps=steps, milestones=[round(m*steps/s['steps']) for m in s['milestones']])
+    if steps: s |= dict(steps=steps, milestones=[round(m*steps/s['steps']) for m in s['milestones']], warmup=round(s['warmup']*steps/s['steps']))
     r = load_preset(preset, recognition=dict(schedule=dict(casia=s))).recognition
     t = training_set(data, generated or None)
     if test: refuse_overlap(t, read(test))
     t, px, bad = load_pixels(t, r.image_size, skip_bad); _tell(bad)
     _, about = train_recognizer(t, px, dest, r, r.schedule.casia, loss, seed)
+    if t.label.nunique() < r.batch.identities: print(f'{t.label.nunique()} people are fewer than the {r.batch.identities} of a batch: all of them are in each')
     print(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}")
 
 # %% ../nbs/31_cli.ipynb #947706f3

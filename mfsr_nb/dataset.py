@@ -17,7 +17,7 @@ from PIL import Image
 
 from .core import DOMAINS, FULL, MASKED, InputError, progress
 
-# %% ../nbs/02_dataset.ipynb #f9a911d0
+# %% ../nbs/02_dataset.ipynb #5081c6f7
 IMAGE_TYPES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 def find_images(
@@ -26,12 +26,12 @@ def find_images(
     "Relative paths (posix) of all images under `root`, sorted; raises `InputError` on a missing or empty folder"
     root = Path(root)
     if not root.is_dir(): raise InputError(f'{root}: no such folder: check the path')
-    found = [Path(d, f).relative_to(root).as_posix() for d,_,files in os.walk(root, followlinks=True)
-             for f in files if f.lower().endswith(IMAGE_TYPES) and not f.startswith('.')]
+    found = [k for d,_,files in os.walk(root, followlinks=True) for f in files for k in [Path(d, f).relative_to(root).as_posix()]
+             if not any(o.startswith('.') for o in k.split('/')) and f.lower().endswith(IMAGE_TYPES)]
     if not found: raise InputError(f'{root}: no images here ({", ".join(IMAGE_TYPES)}): check the path')
     return sorted(found)
 
-# %% ../nbs/02_dataset.ipynb #d12e92ff
+# %% ../nbs/02_dataset.ipynb #593f7262
 def index_table(
     root,     # The data set's folder
     keys,     # Relative paths
@@ -48,8 +48,12 @@ def _join_landmarks(t, root):
     "Columns of `root/landmarks.csv` joined by key; its domains win"
     f = Path(root)/'landmarks.csv'
     if not f.is_file(): return t
-    lm = pd.read_csv(f, dtype=dict(identity=str, path=str))
+    try: lm = pd.read_csv(f, dtype=dict(identity=str, path=str))
+    except (ValueError, UnicodeDecodeError) as e: raise InputError(f'{f}: not a readable CSV file ({" ".join(str(e).split())}): mend or remove it') from e
     if 'path' not in lm: raise InputError(f'{f}: no column `path`: name the images relative to {root}')
+    if lm.path.duplicated().any(): raise InputError(f'{f}: {lm.path[lm.path.duplicated()].iloc[0]!r} has two rows: remove one')
+    if bad := {f'{a}{i}' for a in 'xy' for i in range(68)}-set(lm): raise InputError(f'{f}: no column {min(bad)!r}: give x0, y0 ... x67, y67 (iBUG order, pixels)')
+    if 'domain' in lm and (bad := set(lm.domain.dropna())-set(DOMAINS)): raise InputError(f'{f}: domain {min(bad, key=str)!r}: use {" or ".join(DOMAINS)}')
     lm = lm.drop(columns='identity', errors='ignore').rename(columns=dict(path='key', domain='_domain'))
     t = t.merge(lm, on='key', how='left', validate='one_to_one')
     if '_domain' in t: t = t.assign(domain=t._domain.map(DOMAINS.index, na_action='ignore').fillna(t.domain).astype(int)).drop(columns='_domain')
@@ -90,18 +94,19 @@ def read_mfsr(
     parts = [k.split('/') for k in keys]
     return _join_landmarks(index_table(root, keys, [p[0] for p in parts], [DOMAINS.index(p[1]) for p in parts], 'mfsr'), root)
 
-# %% ../nbs/02_dataset.ipynb #6ac12262
+# %% ../nbs/02_dataset.ipynb #9d83e8d3
 def read_generated(
     root, # Folder that `mfsr_mask` wrote
 ):
     "Generated masked faces -> table"
     f = Path(root)/'recipe.jsonl'
-    rows = [json.loads(l) for l in f.read_text(encoding='utf-8').splitlines()]
+    try: rows = [json.loads(l) for l in f.read_text(encoding='utf-8').splitlines()]
+    except ValueError as e: raise InputError(f'{f}: damaged ({e}): remove the folder and run mfsr_mask again') from e
     if not rows: raise InputError(f'{f}: empty: run mfsr_mask again')
     t = index_table(Path(root)/'images', [r['image'] for r in rows], [r['identity'] for r in rows], MASKED, 'generated')
     return t.assign(key=[r['key'] for r in rows], mask_type=[r.get('mask_type', '') for r in rows])
 
-# %% ../nbs/02_dataset.ipynb #eb45c6d0
+# %% ../nbs/02_dataset.ipynb #9209568d
 def read(
     root, # A data set in any layout that this library knows
 ):
@@ -109,12 +114,13 @@ def read(
     root = Path(root)
     if not root.is_dir(): raise InputError(f'{root}: no such folder: check the path')
     if (root/'recipe.jsonl').is_file(): return read_generated(root)
+    if (root/'recipe.jsonl.part').is_file(): raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
     if any((root/o).is_dir() for o in _rmfrd): return read_rmfrd(root)
-    subs = [o for o in sorted(root.iterdir()) if o.is_dir()][:3]
+    subs = [o for o in sorted(root.iterdir()) if o.is_dir() and not o.name.startswith('.')][:3]
     if subs and all(any((o/x).is_dir() for x in DOMAINS) for o in subs): return read_mfsr(root)
     return read_folder(root)
 
-# %% ../nbs/02_dataset.ipynb #b7e737e6
+# %% ../nbs/02_dataset.ipynb #3151fcc4
 def counts(
     t, # A table of images
 ):
@@ -126,14 +132,14 @@ def need_both(
     t,    # A table of images
     name, # What to call the data set in the message
 ):
-    "Raise `InputError` unless some identity has full and masked images; warn by name of those that lack one"
+    "The counts of `t`; raises `InputError` unless some identity has full and masked images"
     c = counts(t)
     if c['identities_with_both']: return c
     lacks = next((DOMAINS[x] for x in (FULL, MASKED) if not c[DOMAINS[x]]), None)
     who = t.identity.iloc[0]
     raise InputError(f'{name}: ' + (f'no {lacks} images at all' if lacks else f'no identity has both a full and a masked image ({who!r} has only one kind)') + ': matching masked to full faces needs both kinds of the same person')
 
-# %% ../nbs/02_dataset.ipynb #78eccd31
+# %% ../nbs/02_dataset.ipynb #aac03837
 def load_image(
     row, # A row of the table, or a path
 ):
@@ -143,7 +149,7 @@ def load_image(
         with Image.open(path) as im:
             turn = {3: 180, 6: 270, 8: 90}.get(im.getexif().get(274))
             return (im.rotate(turn, expand=True) if turn else im).convert('RGB')
-    except (OSError, SyntaxError, ValueError) as e:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         why = 'no such file' if isinstance(e, FileNotFoundError) else 'not a readable image'
         raise InputError(f'{path}: {why}: mend or remove it, or use --skip-bad') from e
 

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'METRICS', 'Row', 'rows', 'append_run', 'read_runs', 'interval95', 'by_cell', 'table', 'paper_numbers',
-           'Study', 'run_row', 'curve', 'reproduce', 'report', 'results_dir', 'tables_as_notebooks']
+           'Study', 'run_row', 'reproduce', 'report', 'results_dir', 'tables_as_notebooks']
 
-# %% ../nbs/30_experiments.ipynb #c662f98e
-import json, os, sys, time
+# %% ../nbs/30_experiments.ipynb #6948d823
+import json, os, subprocess, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .core import InputError, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
+from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, load_pixels, need_both, read
 from .masking import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
@@ -44,7 +44,7 @@ def rows(
     if bad := [o for o in tables if o not in known]: raise InputError(f'unknown table {bad[0]!r}: use {", ".join(known)}')
     return [r for r in every if any(c.split('/')[0] == known[t] for c in r.cells for t in tables)]
 
-# %% ../nbs/30_experiments.ipynb #0ba11289
+# %% ../nbs/30_experiments.ipynb #5452d963
 FIELDS = ('id', 'cells', 'preset', 'kind', 'seed', 'config', 'data', 'commit', 'hardware', 'seconds', 'metrics')
 
 def append_run(
@@ -56,6 +56,7 @@ def append_run(
     f = Path(results)/'runs.jsonl'
     try:
         f.parent.mkdir(parents=True, exist_ok=True)
+        if f.is_file() and (b := f.read_bytes()) and not b.endswith(b'\n'): os.truncate(f, b.rfind(b'\n')+1)     # what a full disk left of a line
         with open(f, 'ab') as o: o.write((json.dumps(run)+'\n').encode())
     except OSError as e: raise InputError(f'{f}: cannot be written ({e.strerror}): free some space or choose another folder') from e
 
@@ -70,10 +71,10 @@ def read_runs(
         if not l.endswith('\n'): break                     # a line that was cut off by a kill
         try: r = json.loads(l)
         except json.JSONDecodeError as e: raise InputError(f'{f}, line {i+1}: not JSON: remove or mend that line') from e
-        out[r['id']] = r
+        out.pop(r['id'], None); out[r['id']] = r
     return list(out.values())
 
-# %% ../nbs/30_experiments.ipynb #bf67b5d0
+# %% ../nbs/30_experiments.ipynb #6397ad94
 METRICS = dict(acc='accuracy', rank1='rank1', rank5='rank5', rank10='rank10', map='map')   # the paper's columns -> ours
 
 def interval95(
@@ -89,12 +90,12 @@ def by_cell(
     kind,   # world, photos or paper
     preset, # Name of the preset
 ):
-    "cell -> runs of this kind and preset, in the order of their seeds"
-    out = {}
-    for r in sorted(runs, key=lambda r: r['seed']):
+    "cell -> runs of this kind and preset in the order of their seeds; only those with the settings and data of the newest"
+    out, same = {}, lambda r: (r['config'], r['data'])
+    for r in runs:
         if (r['kind'], r['preset']) == (kind, preset):
-            for c in r['cells']: out.setdefault(c, []).append(r)
-    return out
+            for c in r['cells']: out[c] = [o for o in out.get(c, []) if same(o) == same(r)] + [r]
+    return {c: sorted(rs, key=lambda r: r['seed']) for c,rs in out.items()}
 
 def table(
     runs,          # From `read_runs`
@@ -122,7 +123,7 @@ def paper_numbers(
     try: return cell_values(alias.get(cell, cell))
     except (KeyError, ValueError): return {}
 
-# %% ../nbs/30_experiments.ipynb #b83f4f0c
+# %% ../nbs/30_experiments.ipynb #2492ecce
 class Study:
     "The data sets and finished runs of one preset in one folder"
     def __init__(self,
@@ -139,12 +140,14 @@ class Study:
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
         if train is None and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         self.train, self.test, self.drawn = train, test, train is None
+        if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: self._check()
     def _check(self):
         "Look at a user's data before any work"
-        self._test = read(self.test); need_both(self._test, self.test)
-        for o in self.train.values(): refuse_overlap(training_set(o), self._test)
+        t = read(self.test); c = need_both(t, self.test)
+        if c['identities'] > c['identities_with_both']: print(f"{self.test}: {c['identities']-c['identities_with_both']} of {c['identities']} identities have only full or only masked images; probes without a match are left out and counted", file=sys.stderr)
+        for o in self.train.values(): refuse_overlap(training_set(o), t)
     def data(self, part):
         "Folder of a data set, drawn if need be"
         if not self.drawn: return self.test if part == 'mfsr_rec' else self.train[part]
@@ -154,22 +157,26 @@ class Study:
         if not row.masks: return None
         if row.masks == 'true': return self.data(f'{row.train}_true')
         out = self.dest/'generated'/row.train/row.masks
-        mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad); return out
+        self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
+    def leave_out(self, bad):
+        "Count and list what --skip-bad leaves out"
+        if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr)
+        self.unreadable |= set(bad)
     def decode(self, t):
         "(table, pixels) without unreadable images; those left out are counted and listed"
         t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad)
-        if bad: print(f'left out {len(bad)} unreadable images:', *bad, sep='\n  ', file=sys.stderr)
-        self.unreadable |= set(bad); return t, px
+        self.leave_out(bad); return t, px
     def test_set(self):
         "(table, pixels) of the test set, decoded once; and its stored pairs"
         if not hasattr(self, '_decoded'):
             t, px = self.decode(read(self.data('mfsr_rec')))
-            c, v, f = need_both(t, 'the test set'), self.preset.evaluation.verification, self.dest/'pairs.csv'
+            v = self.preset.evaluation.verification; need_both(t, self.data('mfsr_rec'))
+            f = self.dest/f'pairs-{config_hash(v, fingerprint(t))[:6]}.csv'
             if not f.is_file(): write_pairs(f, make_pairs(t.identity, t.domain, v.sets, v.matched, v.unmatched, seed=v.seed, key=t.key), t.key)
             self._decoded = t, px, read_pairs(f, t.key)
         return self._decoded
 
-# %% ../nbs/30_experiments.ipynb #98063d09
+# %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(
     study, # A `Study`
     row,   # A `Row`
@@ -181,24 +188,18 @@ def run_row(
     t = training_set(study.data(row.train), study.masked(row)); test, test_px, pairs = study.test_set(); refuse_overlap(t, test)
     config, data = config_hash(r, study.preset.evaluation, row.loss, row.masks), config_hash(fingerprint(t), fingerprint(test))
     name = f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_'); ident = f'{study.preset.name}/{study.kind}/{name}'
+    scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if test.identity[test.domain == x].duplicated().any())]
     if found := [o for o in read_runs(study.dest) if o['id'] == ident]: return found[0]
     t, px = study.decode(t)
     model, about = train_recognizer(t, px, study.dest/'train'/name, r, schedule, row.loss, seed, f'{row.name}, seed {seed}', every=study.every)
     phi = embed_pixels(model, test_px)
-    metrics = evaluate(phi, test.identity, test.domain, pairs=pairs, scenario=['masked-full', 'full-full', 'masked-masked'], path=test.key,
+    metrics = evaluate(phi, test.identity, test.domain, pairs=pairs, scenario=scenarios, path=test.key,
                        **{k: getattr(study.preset.evaluation.verification, k) for k in ('sets', 'matched', 'unmatched', 'seed')})
     run = dict(id=ident, cells=list(row.cells), preset=study.preset.name, kind=study.kind, seed=seed, config=config, data=data, commit=git_commit(), hardware=hardware(),
-               seconds=round(time.time()-begin, 1), train={k: v for k,v in about.items() if k != 'losses'} | dict(curve=curve(about['losses'])), counts=dict(train=counts(t), test=counts(test), unreadable=len(study.unreadable)), metrics=metrics)
+               seconds=round(time.time()-begin, 1), train=about, counts=dict(train=counts(t), test=counts(test), unreadable=len(study.unreadable)), metrics=metrics)
     append_run(study.dest, run); return run
 
-def curve(
-    losses,  # One for each step
-    n:int=40, # Points wanted
-):
-    "A loss curve as at most `n` means of equal stretches"
-    return [round(float(o.mean()), 4) for o in np.array_split(np.asarray(losses), min(n, len(losses)))] if len(losses) else []
-
-# %% ../nbs/30_experiments.ipynb #469b6998
+# %% ../nbs/30_experiments.ipynb #b7a95874
 def reproduce(
     preset='mini',       # Preset
     dest=None,           # The study's folder; runs/<preset> by default
@@ -213,16 +214,21 @@ def reproduce(
 ):
     "Compute the paper's tables; returns (the study, its runs)"
     if seeds < 1: raise InputError(f'{seeds} seeds: use 1 or more')
-    todo, name = rows(tables), Path(train).name if train else ''
-    if train: todo = [Row(f'{r.name}, {name}', tuple(f'table1/{name}/{r.name}' for _ in (0,)), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
-    study = Study(preset, dest or Path('runs')/(f'{preset}-{name}' if train else preset), dict(casia=train) if train else None, test, kind, skip_bad)
-    if train: todo = [r for r in todo if r.masks != 'kp_syn' or 'x0' in read(train)]          # drawn masks need landmarks
-    begin, out = time.time(), []
-    for seed in range(seeds):
-        for row in todo:
+    p = load_preset(preset) if isinstance(preset, str) else preset
+    todo, name = rows(tables), Path(train).resolve().name if train else ''
+    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad)
+    if train:
+        todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
+        if 'x0' not in read(train): say(f'{train} has no landmarks.csv: rows with drawn masks (KP-SYN) are left out'); todo = [r for r in todo if r.masks != 'kp_syn']
+        if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
+    with busy(study.dest):
+        begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
+        for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
+            if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())
+    if found := sum(o['id'] in old for o in out): say(f'{found} of these runs were found in {study.dest}; remove that folder to compute them again')
     return study, out
 
 def report(
@@ -240,7 +246,7 @@ def report(
     cells = [r.cells[0] for r in todo]
     return pd.DataFrame({'here': [show(ours.get(c)) for c in cells], 'evidence': [show(kept.get(c)) for c in cells], 'paper': [paper_numbers(c).get('rank1', '') for c in cells]}, index=[c.split('/', 1)[1] for c in cells])
 
-# %% ../nbs/30_experiments.ipynb #e3a1d940
+# %% ../nbs/30_experiments.ipynb #8e439c67
 def results_dir():
     "Folder of the registry that tables are drawn from: `MFSR_RESULTS`, or the committed evidence"
     return Path(os.environ.get('MFSR_RESULTS') or ('results' if Path('results').is_dir() else '../results'))
@@ -250,12 +256,16 @@ def tables_as_notebooks(
     nbs='nbs',  # Folder of the notebooks
 ):
     "Execute the table notebooks on the runs of a study, into its folder; returns the files (none outside a checkout)"
-    try: import nbformat; from nbclient import NotebookClient
+    try: import nbformat; from nbclient import NotebookClient; from nbclient.exceptions import CellExecutionError
     except ImportError: return []
+    ini = Path('settings.ini')
+    if not ini.is_file() or 'lib_name = mfsr_nb' not in ini.read_text(encoding='utf-8'): return []
+    os.environ.setdefault('JUPYTER_PREFER_ENV_PATH', '1')                # this environment's kernel, not the user's own
     out, env = [], dict(os.environ, MFSR_RESULTS=str(study.dest.resolve()), MFSR_PRESET=study.preset.name, MFSR_KIND=study.kind)
     for f in sorted(Path(nbs).glob('4[0-4]_*.ipynb')):
         nb = nbformat.read(f, 4)
-        NotebookClient(nb, timeout=600, kernel_name='python3').execute(env=env, cwd=str(f.parent.resolve()))
+        try: NotebookClient(nb, timeout=600, kernel_name='python3').execute(env=env, cwd=str(f.parent.resolve()), stderr=subprocess.DEVNULL)
+        except CellExecutionError as e: print(f'{f}: not executed ({e.ename}: {e.evalue}); the runs are complete', file=sys.stderr); continue
         with write_beside(study.dest/f.name) as t: nbformat.write(nb, t)
         out.append(study.dest/f.name)
     return out

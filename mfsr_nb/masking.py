@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MaskedFace', 'TEMPLATES', 'METHODS', 'de', 'draw_template', 'kp_syn', 'mask_face', 'mask_folder']
 
-# %% ../nbs/11_masking.ipynb #4d537242
-import json, math, os, zlib
+# %% ../nbs/11_masking.ipynb #3e2c2153
+import json, math, os, shutil, zlib
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,7 +120,7 @@ def mask_face(
         raise InputError(f'{key or "image"}: {method} needs 68 landmarks: give a landmarks.csv in the data set\'s folder, or use --method de')
     return METHODS[method](image, landmarks, np.random.default_rng((seed, zlib.crc32(key.encode()))))
 
-# %% ../nbs/11_masking.ipynb #8f24f0a1
+# %% ../nbs/11_masking.ipynb #721cf690
 def _landmarks(row):
     "(68, 2) from a row of the table, None where it has none"
     if not hasattr(row, 'x0'): return None
@@ -131,8 +131,19 @@ def _mask_one(row, dest, method, seed):
     m = mask_face(np.asarray(load_image(row)), method, _landmarks(row), row.key, seed)
     name = row.key if row.key.lower().endswith(('.jpg', '.jpeg')) else row.key+'.jpg'
     with write_beside(dest/'images'/name) as t: Image.fromarray(m.image).save(t, quality=95, subsampling=0)
-    with write_beside((dest/'masks'/name).with_suffix('.png')) as t: Image.fromarray(m.mask).save(t)
-    return dict(key=row.key, image=name, identity=row.identity, method=method, seed=seed, **m.recipe)
+    with write_beside(dest/'masks'/(name+'.png')) as t: Image.fromarray(m.mask).save(t)
+    return dict(key=row.key, bytes=os.path.getsize(row.path), image=name, identity=row.identity, method=method, seed=seed, **m.recipe)
+
+def _recipe(done, part, t, method, seed):
+    "key -> line of a recipe, of those images that are in the table as they were then; raises `InputError` on masks made otherwise"
+    lines = [l for f in (done, part) if f.is_file() for l in f.read_text(encoding='utf-8').splitlines(True) if l.endswith('\n')]
+    try: old = {r['key']: r for r in map(json.loads, lines)}
+    except (ValueError, KeyError) as e: raise InputError(f'{done.parent}: its recipe is damaged: remove that folder') from e
+    for r in old.values():
+        if (r['method'], r['seed']) != (method, seed): raise InputError(f'{done.parent}: holds masks made by {r["method"]} with seed {r["seed"]}: choose another destination')
+    size = {r.key: os.path.getsize(r.path) for r in t.itertuples() if r.key in old}
+    if gone := [k for k,r in old.items() if size.get(k) != r['bytes']]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here: choose another destination, or remove that folder')
+    return old
 
 def mask_folder(
     src,            # Data set in any layout; its full faces are masked
@@ -144,29 +155,27 @@ def mask_folder(
     "Masked copies of a data set with segmentation and recipe; returns (number written, list of reasons for those left out)"
     if method not in METHODS: raise InputError(f'unknown method {method!r}: use one of {", ".join(METHODS)}')
     t, dest = read(src), Path(dest); t = t[t.domain != MASKED]
+    if not len(t): raise InputError(f'{src}: no full faces: only they can be masked')
     if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
     done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'
-    old = [json.loads(l) for f in (done, part) if f.is_file() for l in f.read_text(encoding='utf-8').splitlines(True) if l.endswith('\n')]
-    if old and (old[0]['method'], old[0]['seed']) != (method, seed): raise InputError(f'{dest}: holds masks made by {old[0]["method"]} with seed {old[0]["seed"]}: choose another destination')
-    have = {r['key'] for r in old}; todo = [r for r in t.itertuples() if r.key not in have]
+    old = _recipe(done, part, t, method, seed); todo = [r for r in t.itertuples() if r.key not in old]
     if done.is_file() and not todo: return len(old), []
-    dest.mkdir(parents=True, exist_ok=True); bad = []
+    bad, existed = [], dest.exists()
     def one(row):
         try: return _mask_one(row, dest, method, seed)
         except InputError as e:
             if not skip_bad: raise
             bad.append(str(e))
+    with write_beside(part) as f: f.write_text(''.join(json.dumps(r)+'\n' for r in old.values()), encoding='utf-8')
     try:
-        with part.open('w', encoding='utf-8') as f, ThreadPoolExecutor(os.cpu_count()) as ex:
-            f.writelines(json.dumps(r)+'\n' for r in old)
+        with part.open('a', encoding='utf-8') as f, ThreadPoolExecutor(os.cpu_count()) as ex:
             try:
                 for r in progress(ex.map(one, todo), total=len(todo), desc=f'masking ({method})'):
                     if r: f.write(json.dumps(r)+'\n')
             except BaseException: ex.shutdown(cancel_futures=True); raise
         if len(bad) == len(t): raise InputError(bad[0] + f' (and {len(bad)-1} more: nothing was masked)')
-    finally:
-        if not part.stat().st_size:                                       # nothing done: leave nothing behind
-            part.unlink()
-            if not any(dest.iterdir()): dest.rmdir()
+    except InputError:
+        if not part.stat().st_size and not existed: shutil.rmtree(dest)       # refused at the first image: nothing to go on from
+        raise
     os.replace(part, done)
     return len(t)-len(bad), bad

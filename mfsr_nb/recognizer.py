@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['LOSSES', 'Residual', 'small_net', 'backbone', 'Recognizer', 'Softmax', 'training_set', 'fingerprint',
            'refuse_overlap', 'StepBatches', 'face_dls', 'lr_at', 'ToDevice', 'StepRate', 'save_weights',
-           'load_recognizer', 'Checkpoint', 'Watch', 'face_learner', 'train_recognizer', 'embed_pixels',
+           'load_recognizer', 'Checkpoint', 'Watch', 'curve', 'face_learner', 'train_recognizer', 'embed_pixels',
            'embed_dataset']
 
-# %% ../nbs/22_recognizer.ipynb #02b6ba2a
-import hashlib, json, os, time
+# %% ../nbs/22_recognizer.ipynb #8f26902d
+import hashlib, json, os, signal, threading, time
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 import torchvision
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import ProgressCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .core import FULL, InputError, config_hash, load_preset, progress, seed_everything, seed_worker, write_beside
+from .core import FULL, MASKED, InputError, config_hash, load_preset, progress, seed_everything, seed_worker, write_beside
 from .dataset import IdentityBatches, load_pixels, read
 
 # %% ../nbs/22_recognizer.ipynb #798c81f7
@@ -100,7 +100,7 @@ class Softmax(nn.Module):
 
 LOSSES = dict(softmax=Softmax)
 
-# %% ../nbs/22_recognizer.ipynb #2743dda1
+# %% ../nbs/22_recognizer.ipynb #d702901d
 def training_set(
     data,           # Data set of full faces, any layout
     generated=None, # Folder that `mfsr_mask` wrote, or any data set whose images are masked; None trains on full faces only
@@ -110,7 +110,8 @@ def training_set(
     if not len(full): raise InputError(f'{data}: no full faces: training needs them')
     parts = [full]
     if generated is not None:
-        gen = read(generated).assign(domain=1)
+        gen = read(generated)
+        gen = gen[gen.domain == MASKED] if (gen.domain == MASKED).any() else gen.assign(domain=MASKED)
         if extra := sorted(set(gen.identity)-set(full.identity)): raise InputError(f'{generated}: identity {extra[0]!r} is not among the full faces of {data}: mask that data set')
         parts.append(gen)
     t = pd.concat(parts, ignore_index=True)
@@ -122,7 +123,7 @@ def fingerprint(
 ):
     "Twelve hex digits that name these images (keys, identities, domains, file sizes)"
     h = hashlib.sha256()
-    for r in t.itertuples(): h.update(f'{r.key}\t{r.identity}\t{r.domain}\t{os.path.getsize(r.path)}\n'.encode())
+    for r in t.itertuples(): h.update(f'{r.key}\t{r.identity}\t{r.domain}\t{os.path.getsize(r.path) if os.path.exists(r.path) else -1}\n'.encode())
     return h.hexdigest()[:12]
 
 def refuse_overlap(
@@ -133,7 +134,7 @@ def refuse_overlap(
     if both := sorted(set(train.identity) & set(test.identity)):
         raise InputError(f'identity {both[0]!r} is in the training and the test set ({len(both)} such): remove them from one')
 
-# %% ../nbs/22_recognizer.ipynb #a1fe07ed
+# %% ../nbs/22_recognizer.ipynb #92dc4dae
 class StepBatches(torch.utils.data.Dataset):
     "Item k is the batch of step `first + k`: (uint8 images, labels, domains)"
     def __init__(self,
@@ -161,10 +162,11 @@ def face_dls(
     first:int=0,     # Step to start at
     seed:int=0,      # Names the sequence of batches
 ):
-    "fastai `DataLoaders` over `StepBatches`; the domain mix is the preset's where there are masked faces, else all full"
-    k = r.batch.images_per_identity; masked = (t.domain != FULL).any()
+    "fastai `DataLoaders` over `StepBatches`; the domain mix is the preset's where there are masked faces, else all full; fewer people than a batch wants are all taken"
+    k, n, masked = r.batch.images_per_identity, t.label.nunique(), (t.domain != FULL).any()
+    if n < 2: raise InputError('only one identity: training tells people apart, so give two or more')
     mix = (r.domain_mix.full, r.domain_mix.masked) if masked else (k, 0)
-    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, r.batch.identities, mix, seed), steps, first, r.augment.hflip)
+    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, min(r.batch.identities, n), mix, seed), steps, first, r.augment.hflip)
     dl = torch.utils.data.DataLoader(ds, batch_size=None, num_workers=r.workers, worker_init_fn=seed_worker)
     dls = DataLoaders(dl, dl); dls.n_inp = 1
     return dls
@@ -194,14 +196,20 @@ class StepRate(Callback):
     def before_batch(self): self.opt.set_hyper('lr', self.rate(int(self.model.n_steps)))
     def after_step(self): self.model.n_steps += 1
 
-# %% ../nbs/22_recognizer.ipynb #d319ac15
+# %% ../nbs/22_recognizer.ipynb #c94ba16e
+def _save(ts, path, **head):
+    "Tensors and a JSON header as safetensors; raises `InputError` where the file cannot be written"
+    try:
+        with write_beside(path) as t: save_file({k: v.detach().cpu().contiguous() for k,v in ts.items()}, t, dict(mfsr_nb=json.dumps(head)))
+    except SafetensorError as e: raise InputError(f'{path}: cannot be written ({e}): free some space or choose another destination') from e
+
 def save_weights(
     model, # A `Recognizer`
     path,  # Where to
     **about, # JSON-able facts to keep with it
 ):
     "The model as safetensors, with what `load_recognizer` needs in the header"
-    with write_beside(path) as t: save_file({k: v.contiguous() for k,v in model.state_dict().items()}, t, dict(mfsr_nb=json.dumps(dict(kind='recognizer', model=model.config, **about))))
+    _save(model.state_dict(), path, kind='recognizer', model=model.config, **about)
 
 def _open(path, kind):
     "(tensors, header) of a safetensors file of ours; raises `InputError` on anything else"
@@ -223,24 +231,24 @@ def load_recognizer(
     except RuntimeError as e: raise InputError(f'{path}: weights do not fit the network it names: train again with this version') from e
     return model.eval().to(device)
 
-# %% ../nbs/22_recognizer.ipynb #8782606e
+# %% ../nbs/22_recognizer.ipynb #c5daaa2d
 class Checkpoint(Callback):
-    "Saves model, optimiser, random state and step every so many seconds, and at the end of an interrupted run"
+    "Saves the run every so many seconds, and on Ctrl-C: always between two steps, never within one"
     order, run_valid = 70, False
     def __init__(self,
         path,             # The checkpoint's file
         config:str,       # Hash of the settings; a checkpoint of others is refused
+        watch,            # The `Watch` whose curve and clock go on, too
         every:float=30.,  # Seconds between two saves
     ):
-        self.path, self.config, self.every, self.last = Path(path), config, every, time.time()
+        self.path, self.config, self.watch, self.every, self.last, self.stop, self.old = Path(path), config, watch, every, time.time(), False, None
     def save(self):
-        ts = {f'model.{k}': v.contiguous() for k,v in self.model.state_dict().items()}
-        for i, s in self.opt.opt.state_dict()['state'].items(): ts |= {f'opt.{i}.{k}': torch.as_tensor(v).contiguous() for k,v in s.items()}
-        ts['rng'] = torch.get_rng_state()
-        with write_beside(self.path) as t: save_file(ts, t, dict(mfsr_nb=json.dumps(dict(kind='checkpoint', config=self.config))))
-        self.last = time.time()
+        ts = {f'model.{k}': v for k,v in self.model.state_dict().items()}
+        for i, s in self.opt.opt.state_dict()['state'].items(): ts |= {f'opt.{i}.{k}': torch.as_tensor(v) for k,v in s.items()}
+        ts |= dict(rng=torch.get_rng_state(), losses=torch.tensor(self.watch.losses), clock=torch.tensor(self.watch.clock(), dtype=torch.double))
+        _save(ts, self.path, kind='checkpoint', config=self.config); self.last = time.time()
     def load(self, learn):
-        "Restore `learn` from the file, where there is one; returns the step to go on from"
+        "Restore `learn` and the watch from the file, where there is one; returns the step to go on from"
         if not self.path.is_file(): return 0
         ts, head = _open(self.path, 'checkpoint')
         if head['config'] != self.config: raise InputError(f'{self.path}: belongs to a run with other settings or data: choose another destination or remove it')
@@ -251,30 +259,53 @@ class Checkpoint(Callback):
             i, name = int(k.split('.')[1]), k.split('.', 2)[2]
             opt['state'].setdefault(i, {})[name] = torch.empty_like(params[i]).copy_(v) if v.ndim else v   # in the parameter's own memory layout
         learn.opt.opt.load_state_dict(opt); torch.set_rng_state(ts['rng'])
+        self.watch.losses, (self.watch.seconds, self.watch.wait) = ts['losses'].tolist(), ts['clock'].tolist()
         return int(learn.model.n_steps)
-    def after_batch(self):
-        if time.time()-self.last > self.every: self.save()
-
-# %% ../nbs/22_recognizer.ipynb #79a64d9a
-class Watch(Callback):
-    "Progress bar with loss and time left; loss curve; share of time waiting for data; stops on a loss that is not finite"
-    order, run_valid = 60, False
-    def __init__(self, desc='training', total=None, first=0): self.desc, self.total, self.first = desc, total, first
     def before_fit(self):
-        self.losses, self.wait, self.begin = [], 0., time.time(); self.mark = self.begin
-        self.bar = progress(range(self.total), desc=self.desc, initial=self.first); self.bar.update(0)
+        if threading.current_thread() is threading.main_thread(): self.old = signal.signal(signal.SIGINT, self.ask)
+    def ask(self, *_):
+        "Ctrl-C: stop after this step; twice: at once, keeping the last checkpoint"
+        if self.stop: raise KeyboardInterrupt
+        self.stop = True
+    def after_batch(self):
+        if self.stop or time.time()-self.last > self.every: self.save()
+        if self.stop: raise KeyboardInterrupt
+    def restore(self):
+        "Give Ctrl-C back"
+        if self.old is not None: signal.signal(signal.SIGINT, self.old)
+
+# %% ../nbs/22_recognizer.ipynb #0f5fd7f2
+class Watch(Callback):
+    "Progress bar with loss and time left; loss curve; time spent, and spent waiting for data; stops on a loss that is not finite"
+    order, run_valid = 60, False
+    def __init__(self,
+        desc='training', # What the bar says
+        total=None,      # Steps of the whole run
+    ): self.desc, self.total, self.losses, self.wait, self.seconds, self.mark = desc, total, [], 0., 0., None
+    def before_fit(self):
+        self.begin = self.mark = time.time(); self.before = self.seconds
+        self.bar = progress(range(self.total), desc=self.desc, initial=len(self.losses)); self.bar.update(0)
     def before_batch(self): self.wait += time.time()-self.mark
     def after_loss(self):
         loss = float(self.learn.loss.detach()); self.losses.append(loss)
-        if not np.isfinite(loss): raise InputError(f'the loss is {loss} at step {self.first+len(self.losses)}: lower recognition.optimizer.lr, or look for broken images')
+        if not np.isfinite(loss): raise InputError(f'the loss is {loss} at step {len(self.losses)}: lower recognition.optimizer.lr, or look for broken images')
     def after_batch(self):
         self.bar.update(1); self.mark = time.time()
         if len(self.losses) % 10 == 0: self.bar.set_postfix_str(f'loss {np.mean(self.losses[-10:]):.3f}', refresh=False)
-    def after_fit(self): self.bar.close(); self.seconds = time.time()-self.begin
-    @property
-    def wait_share(self): return self.wait/max(self.seconds, 1e-9)
+    def before_validate(self): raise CancelValidException        # faces are verified after training, by the protocol
+    def after_fit(self): self.bar.close(); self.seconds = self.clock()[0]
+    def clock(self):
+        "(seconds of training, of them waiting for data), earlier parts of the run included"
+        return self.seconds if self.mark is None else self.before+time.time()-self.begin, self.wait
 
-# %% ../nbs/22_recognizer.ipynb #b302a7aa
+def curve(
+    losses,  # One for each step
+    n:int=40, # Points wanted
+):
+    "A loss curve as at most `n` means of equal stretches"
+    return [round(float(o.mean()), 4) for o in np.array_split(np.asarray(losses), min(n, len(losses)))]
+
+# %% ../nbs/22_recognizer.ipynb #f84a58d7
 def face_learner(
     dls,        # From `face_dls`
     model,      # A `Recognizer`
@@ -305,23 +336,26 @@ def train_recognizer(
     every:float=30., # Seconds between checkpoints
     cbs=(),          # More callbacks
 ):
-    "Train, or go on training, a recogniser; writes `DEST/weights.safetensors` and returns (model, facts about the run)"
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu'); dest = Path(dest)
+    "Train, go on training, or find trained a recogniser; writes `DEST/weights.safetensors` and returns (model, facts about the run)"
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu'); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
     config = config_hash(r, schedule, loss, seed, fingerprint(t) if 'path' in t else len(t))
+    if done.is_file():
+        if (about := _open(done, 'recognizer')[1]).get('config') != config: raise InputError(f'{done}: the weights of a run with other settings or data: choose another destination')
+        return load_recognizer(done, device), {k: v for k,v in about.items() if k not in ('kind', 'model')}
+    try: done.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise InputError(f'{dest}: cannot make this folder ({e.strerror}): choose another destination') from e
     seed_everything(seed)
     model = Recognizer(int(t.label.max())+1, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init).to(device)
-    ck = Checkpoint(dest/'checkpoint.safetensors', config, every)
-    learn = face_learner(face_dls(t, pixels, r, schedule.steps, 0, seed), model, r, schedule, loss); learn.create_opt()
-    first = ck.load(learn)
-    watch = Watch(desc, schedule.steps, first)
-    learn.dls = face_dls(t, pixels, r, schedule.steps, first, seed); learn.add_cbs([watch, ck, *cbs])
+    watch = Watch(desc, schedule.steps); ck = Checkpoint(part, config, watch, every)
+    learn = face_learner(face_dls(t, pixels, r, schedule.steps, 0, seed), model, r, schedule, loss, [watch, ck, *cbs]); learn.create_opt()
+    first = ck.load(learn); learn.dls = face_dls(t, pixels, r, schedule.steps, first, seed)
     if first < schedule.steps:
         try: learn.fit(1)
-        except KeyboardInterrupt: learn.opt.zero_grad(); ck.save(); raise
-    about = dict(loss=loss, seed=seed, steps=int(model.n_steps), config=config, seconds=round(getattr(watch, 'seconds', 0), 1),
-                 wait=round(watch.wait_share, 4) if watch.losses else 0., final_loss=round(float(np.mean(watch.losses[-20:])), 4) if watch.losses else None)
-    save_weights(model, dest/'weights.safetensors', **about); ck.path.unlink(missing_ok=True)
-    return model.eval(), dict(about, losses=watch.losses)
+        finally: ck.restore()
+    about = dict(loss=loss, seed=seed, steps=int(model.n_steps), config=config, seconds=round(watch.seconds, 1), wait=round(watch.wait/max(watch.seconds, 1e-9), 4),
+                 final_loss=round(float(np.mean(watch.losses[-20:])), 4), curve=curve(watch.losses))
+    save_weights(model, done, **about); part.unlink(missing_ok=True)
+    return model.eval(), about
 
 # %% ../nbs/22_recognizer.ipynb #4af9605c
 @torch.inference_mode()

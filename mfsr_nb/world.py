@@ -15,8 +15,8 @@ __all__ = ['TRAITS', 'ORIENTATIONS', 'ALIGNED', 'LOOSE', 'MASK_TYPES', 'STYLES',
            'render', 'landmark_map', 'project', 'Face', 'Faces', 'contact_sheet', 'FaceWorld', 'world_parts',
            'write_world']
 
-# %% ../nbs/01_world.ipynb #c17720ab
-import hashlib, io, json, math, multiprocessing, os, shutil
+# %% ../nbs/01_world.ipynb #b7a600cb
+import hashlib, io, json, math, multiprocessing, os, shutil, signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -873,7 +873,7 @@ class Faces:
         if not -len(self)<=i<len(self): raise IndexError(f'face {i} of {len(self)}')
         return Face(self.image[i], self.mask[i], self.landmarks[i], int(self.identities[i]), int(self.views[i]), self.mask_types[i], {k: float(v[i]) for k,v in self.table.items()})
 
-# %% ../nbs/01_world.ipynb #b6c026b1
+# %% ../nbs/01_world.ipynb #8de2d59d
 def contact_sheet(
     images, # uint8 arrays (n,H,W,3)
     cols=8, # Pictures in a row
@@ -889,10 +889,14 @@ def _paper(canvas, device):
     g = HeadMap(canvas, device)
     return g, _tiles(400+max(g.n, canvas), device)
 
+def _start():
+    "A drawing process has one thread, and leaves Ctrl-C to the one that started it"
+    torch.set_num_threads(1); signal.signal(signal.SIGINT, signal.SIG_IGN)
+
 def _pool(workers):
     "Processes that draw, started afresh: a process that has used torch's threads cannot be forked safely (only this notebook's own functions must be)"
     how = 'fork' if __name__=='__main__' and 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how), initializer=torch.set_num_threads, initargs=(1,))
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how), initializer=_start)
 
 @contextmanager
 def _one_thread(on):
