@@ -120,7 +120,7 @@ def mask_face(
         raise InputError(f'{key or "image"}: {method} needs 68 landmarks: give a landmarks.csv in the data set\'s folder, or use --method de')
     return METHODS[method](image, landmarks, np.random.default_rng((seed, zlib.crc32(key.encode()))))
 
-# %% ../nbs/11_masking.ipynb #721cf690
+# %% ../nbs/11_masking.ipynb #cb7e07d1
 def _landmarks(row):
     "(68, 2) from a row of the table, None where it has none"
     if not hasattr(row, 'x0'): return None
@@ -142,7 +142,7 @@ def _recipe(done, part, t, method, seed):
     for r in old.values():
         if (r['method'], r['seed']) != (method, seed): raise InputError(f'{done.parent}: holds masks made by {r["method"]} with seed {r["seed"]}: choose another destination')
     size = {r.key: os.path.getsize(r.path) for r in t.itertuples() if r.key in old}
-    if gone := [k for k,r in old.items() if size.get(k) != r['bytes']]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here: choose another destination, or remove that folder')
+    if gone := [k for k,r in old.items() if size.get(k) != r.get('bytes')]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here: choose another destination, or remove that folder')
     return old
 
 def mask_folder(
