@@ -123,7 +123,7 @@ def paper_numbers(
     try: return cell_values(alias.get(cell, cell))
     except (KeyError, ValueError): return {}
 
-# %% ../nbs/30_experiments.ipynb #2492ecce
+# %% ../nbs/30_experiments.ipynb #63805216
 class Study:
     "The data sets and finished runs of one preset in one folder"
     def __init__(self,
@@ -138,8 +138,8 @@ class Study:
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
         self.dest, self.skip_bad, self.every, self.unreadable = Path(dest), skip_bad, every, set()
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
-        if train is None and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         self.train, self.test, self.drawn = train, test, train is None
+        if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: self._check()
@@ -153,9 +153,8 @@ class Study:
         if not self.drawn: return self.test if part == 'mfsr_rec' else self.train[part]
         write_world(self.dest/'world', self.preset.world, [part]); return self.dest/'world'/part
     def masked(self, row):
-        "Folder of a row's masked training faces, made if need be"
-        if not row.masks: return None
-        if row.masks == 'true': return self.data(f'{row.train}_true')
+        "Folder of a row's masked training faces, made if need be; None for a row without"
+        if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
         out = self.dest/'generated'/row.train/row.masks
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
     def leave_out(self, bad):
@@ -163,11 +162,10 @@ class Study:
         if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr)
         self.unreadable |= set(bad)
     def decode(self, t):
-        "(table, pixels) without unreadable images; those left out are counted and listed"
-        t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad)
-        self.leave_out(bad); return t, px
+        "(table, pixels) without unreadable images"
+        t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad); self.leave_out(bad); return t, px
     def test_set(self):
-        "(table, pixels) of the test set, decoded once; and its stored pairs"
+        "(table, pixels, stored pairs) of the test set, decoded once"
         if not hasattr(self, '_decoded'):
             t, px = self.decode(read(self.data('mfsr_rec')))
             v = self.preset.evaluation.verification; need_both(t, self.data('mfsr_rec'))

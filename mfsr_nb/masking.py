@@ -120,7 +120,7 @@ def mask_face(
         raise InputError(f'{key or "image"}: {method} needs 68 landmarks: give a landmarks.csv in the data set\'s folder, or use --method de')
     return METHODS[method](image, landmarks, np.random.default_rng((seed, zlib.crc32(key.encode()))))
 
-# %% ../nbs/11_masking.ipynb #cb7e07d1
+# %% ../nbs/11_masking.ipynb #9e216174
 def _landmarks(row):
     "(68, 2) from a row of the table, None where it has none"
     if not hasattr(row, 'x0'): return None
@@ -134,6 +134,7 @@ def _mask_one(row, dest, method, seed):
     with write_beside(dest/'masks'/(name+'.png')) as t: Image.fromarray(m.mask).save(t)
     return dict(key=row.key, bytes=os.path.getsize(row.path), image=name, identity=row.identity, method=method, seed=seed, **m.recipe)
 
+# %% ../nbs/11_masking.ipynb #552c7567
 def _recipe(done, part, t, method, seed):
     "key -> line of a recipe, of those images that are in the table as they were then; raises `InputError` on masks made otherwise"
     lines = [l for f in (done, part) if f.is_file() for l in f.read_text(encoding='utf-8').splitlines(True) if l.endswith('\n')]
@@ -145,6 +146,7 @@ def _recipe(done, part, t, method, seed):
     if gone := [k for k,r in old.items() if size.get(k) != r.get('bytes')]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here: choose another destination, or remove that folder')
     return old
 
+# %% ../nbs/11_masking.ipynb #8a98614a
 def mask_folder(
     src,            # Data set in any layout; its full faces are masked
     dest,           # Folder to write

@@ -305,7 +305,7 @@ def curve(
     "A loss curve as at most `n` means of equal stretches"
     return [round(float(o.mean()), 4) for o in np.array_split(np.asarray(losses), min(n, len(losses)))]
 
-# %% ../nbs/22_recognizer.ipynb #f84a58d7
+# %% ../nbs/22_recognizer.ipynb #b114f5d3
 def face_learner(
     dls,        # From `face_dls`
     model,      # A `Recognizer`
@@ -323,6 +323,7 @@ def face_learner(
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, (ProgressCallback, Recorder))])     # `Watch` shows and keeps the losses
     return learn
 
+# %% ../nbs/22_recognizer.ipynb #ce9e2bde
 def train_recognizer(
     t,               # Table from `training_set`
     pixels,          # Its images, uint8 (n, S, S, 3)
