@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['command', 'mfsr_world', 'mfsr_mask', 'mfsr_train', 'mfsr_embed', 'mfsr_eval', 'mfsr_reproduce']
 
-# %% ../nbs/31_cli.ipynb #48ecc2d4
-import errno, functools, json, sys
+# %% ../nbs/31_cli.ipynb #e12f83b5
+import errno, functools, sys
 
 from fastcore.script import call_parse, store_true
 

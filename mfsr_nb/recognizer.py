@@ -8,7 +8,7 @@ __all__ = ['LOSSES', 'Residual', 'small_net', 'backbone', 'Recognizer', 'Softmax
            'load_recognizer', 'Checkpoint', 'Watch', 'curve', 'face_learner', 'train_recognizer', 'embed_pixels',
            'embed_dataset']
 
-# %% ../nbs/22_recognizer.ipynb #8f26902d
+# %% ../nbs/22_recognizer.ipynb #b4ef326b
 import hashlib, json, os, signal, threading, time
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .core import FULL, MASKED, InputError, config_hash, load_preset, progress, seed_everything, seed_worker, write_beside
+from .core import FULL, MASKED, InputError, config_hash, progress, seed_everything, seed_worker, write_beside
 from .dataset import IdentityBatches, load_pixels, read
 
 # %% ../nbs/22_recognizer.ipynb #798c81f7

@@ -15,11 +15,11 @@ __all__ = ['TRAITS', 'ORIENTATIONS', 'ALIGNED', 'LOOSE', 'MASK_TYPES', 'STYLES',
            'render', 'landmark_map', 'project', 'Face', 'Faces', 'contact_sheet', 'FaceWorld', 'world_parts',
            'write_world']
 
-# %% ../nbs/01_world.ipynb #b7a600cb
+# %% ../nbs/01_world.ipynb #558e5fa5
 import hashlib, io, json, math, multiprocessing, os, shutil, signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -397,10 +397,10 @@ def _crops(tile, h, x, y):
     "A window (B,h,h) of the page for each face, at x, y in 0..1"
     return torch.stack([tile[j:j+h,i:i+h] for i,j in zip((x.flatten()*400).int().tolist(), (y.flatten()*400).int().tolist())])
 
-# %% ../nbs/01_world.ipynb #812cc8e7
+# %% ../nbs/01_world.ipynb #53e8d614
 def head_surface(p, g):
     "Height above the ellipsoid (B,n,n): temples, jaw, the hollow under it"
-    U,V,aU = g.U,g.V,g.aU; a2 = (aU*aU).clamp(max=1.7)
+    V,aU = g.V,g.aU; a2 = (aU*aU).clamp(max=1.7)
     low = ((V-.15)/.95).clamp(0,1); low = low*low
     D = (p.jaw_w-.06)*low*a2 - bump((aU-1.0)/.35, (V+.38)/.35)*p.temple + bump((aU-.96)/.36, (V-.66)/.30)*p.jaw_sq
     d = ((V-1.10-p.chin_l)+.24*aU*aU)*(1/.42)
