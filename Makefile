@@ -22,9 +22,11 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
+# facenet-pytorch carries the weights of MTCNN; its own pins are too old for any current torch
 $(STAMP): constraints.txt settings.ini setup.py pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt --no-deps facenet-pytorch
 	@touch $@
 
 reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face world (PRESET=mini, smoke, gpu, paper)

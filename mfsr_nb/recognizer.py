@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'Residual', 'small_net', 'backbone', 'Recognizer', 'Softmax', 'training_set', 'fingerprint',
-           'refuse_overlap', 'StepBatches', 'face_dls', 'lr_at', 'ToDevice', 'StepRate', 'save_weights',
-           'load_recognizer', 'Checkpoint', 'Watch', 'curve', 'face_learner', 'train_recognizer', 'embed_pixels',
-           'embed_dataset']
+           'refuse_overlap', 'face_dls', 'lr_at', 'ToDevice', 'StepRate', 'save_weights', 'load_recognizer',
+           'Checkpoint', 'Watch', 'curve', 'face_learner', 'train_recognizer', 'embed_pixels', 'embed_dataset']
 
 # %% ../nbs/22_recognizer.ipynb #b4ef326b
 import hashlib, json, os, signal, threading, time
@@ -28,7 +27,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .core import FULL, MASKED, InputError, config_hash, progress, seed_everything, seed_worker, write_beside
-from .dataset import IdentityBatches, load_pixels, read
+from .dataset import file_size, read
+from .loading import IdentityBatches, StepBatches, Streamed, load_pixels
 
 # %% ../nbs/22_recognizer.ipynb #798c81f7
 def _conv(ni, no, stride=1): return nn.Conv2d(ni, no, 3, stride, 1, bias=False), nn.BatchNorm2d(no)
@@ -123,51 +123,33 @@ def fingerprint(
 ):
     "Twelve hex digits that name these images (keys, identities, domains, file sizes)"
     h = hashlib.sha256()
-    for r in t.itertuples(): h.update(f'{r.key}\t{r.identity}\t{r.domain}\t{os.path.getsize(r.path) if os.path.exists(r.path) else -1}\n'.encode())
+    for r in t.itertuples(): h.update(f'{r.key}\t{r.identity}\t{r.domain}\t{file_size(r.path)}\n'.encode())
     return h.hexdigest()[:12]
 
 def refuse_overlap(
     train, # Table of training images
     test,  # Table of test images
+    allow=False, # Let it pass?
 ):
     "Raise `InputError` where an identity is trained and tested on (section 3.2 forbids it)"
-    if both := sorted(set(train.identity) & set(test.identity)):
-        raise InputError(f'identity {both[0]!r} is in the training and the test set ({len(both)} such): remove them from one')
+    if (both := sorted(set(train.identity) & set(test.identity))) and not allow:
+        raise InputError(f'identity {both[0]!r} is in the training and the test set ({len(both)} such): remove them from one, or give --allow_overlap where only the names are the same')
 
 # %% ../nbs/22_recognizer.ipynb #92dc4dae
-class StepBatches(torch.utils.data.Dataset):
-    "Item k is the batch of step `first + k`: (uint8 images, labels, domains)"
-    def __init__(self,
-        t,                # Table with `label` and `domain`
-        pixels,           # uint8 (n, S, S, 3)
-        batches,          # `IdentityBatches`
-        steps:int,        # Steps of the whole run
-        first:int=0,      # Step to start at
-        hflip:float=.5,   # Probability of a mirror image
-    ):
-        self.label, self.domain = (torch.tensor(t[c].to_numpy(np.int64)) for c in ('label', 'domain'))
-        self.pixels, self.batches, self.steps, self.first, self.hflip = pixels, batches, steps, first, hflip
-    def __len__(self): return self.steps-self.first
-    def __getitem__(self, k):
-        step = self.first+k; rows = torch.from_numpy(self.batches[step])
-        x = self.pixels[rows]
-        flip = torch.from_numpy(np.random.default_rng((self.batches.seed, 2, step)).random(len(rows)) < self.hflip)
-        x[flip] = x[flip].flip(2)
-        return x, self.label[rows], self.domain[rows]
-
 def face_dls(
     t, pixels,       # Table and its images
     r,               # Recognition section of a preset
     steps:int,       # Steps of the whole run
     first:int=0,     # Step to start at
     seed:int=0,      # Names the sequence of batches
+    rank:int=0, world:int=1, # This process, of how many that share a batch
 ):
     "fastai `DataLoaders` over `StepBatches`; the domain mix is the preset's where there are masked faces, else all full; fewer people than a batch wants are all taken"
     k, n, masked = r.batch.images_per_identity, t.label.nunique(), (t.domain != FULL).any()
     if n < 2: raise InputError('only one identity: training tells people apart, so give two or more')
     mix = (r.domain_mix.full, r.domain_mix.masked) if masked else (k, 0)
-    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, min(r.batch.identities, n), mix, seed), steps, first, r.augment.hflip)
-    dl = torch.utils.data.DataLoader(ds, batch_size=None, num_workers=r.workers, worker_init_fn=seed_worker)
+    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, min(r.batch.identities, n), mix, seed), steps, first, r.augment.hflip, rank, world)
+    dl = torch.utils.data.DataLoader(ds, batch_size=None, num_workers=r.workers or (os.cpu_count() if isinstance(pixels, Streamed) else 0), worker_init_fn=seed_worker)
     dls = DataLoaders(dl, dl); dls.n_inp = 1
     return dls
 
@@ -362,15 +344,15 @@ def train_recognizer(
 @torch.inference_mode()
 def embed_pixels(
     model,         # A `Recognizer`
-    pixels,        # uint8 (n, S, S, 3)
+    pixels,        # uint8 (n, S, S, 3), or `Streamed`
     flip=False,    # Average with the mirrored face?
     bs:int=256,    # Images at a time
     desc='embedding', # What the progress bar says
 ):
     "phi of each image, float32 (n, dim) numpy"
     model.eval(); dev = model.mean.device; out = []
-    for x in progress(pixels.split(bs), desc=desc):
-        x = x.to(dev); phi = model.phi(x)
+    for i in progress(range(0, len(pixels), bs), desc=desc):
+        x = pixels[i:i+bs].to(dev); phi = model.phi(x)
         out.append((phi+model.phi(x.flip(2)) if flip else phi).float().cpu())
     return torch.cat(out).numpy()
 

@@ -101,6 +101,65 @@ def recognizer():
     yield row(f'recogniser training, batch {n} at {r.image_size} px, {steps} steps with set-up and saving', 'a bare PyTorch loop on one batch', secs, n * steps, 'images/s', f'{100 * wait:.1f} % of the time waiting for data')
 
 
+def decoding():
+    "The libraries that decode JPEGs, on the same bytes in memory, one thread each, against Pillow"
+    import cv2, simplejpeg, torch
+    from PIL import Image
+    from torchvision.io import ImageReadMode, decode_jpeg
+    from mfsr_nb.world import FaceWorld
+    cv2.setNumThreads(1)
+    readers = dict(simplejpeg=simplejpeg.decode_jpeg, OpenCV=lambda b: cv2.cvtColor(cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB),
+                   torchvision=lambda b: decode_jpeg(torch.frombuffer(bytearray(b), dtype=torch.uint8), mode=ImageReadMode.RGB).permute(1, 2, 0).numpy())
+    pillow = lambda b: np.asarray(Image.open(io.BytesIO(b)).convert('RGB'))
+    for size, n in ((112, 400), (256, 200), (1024, 20)):
+        files = []
+        for im in FaceWorld(seed=0, size=min(size, 256)).faces(np.arange(20), np.arange(20), None).image:
+            Image.fromarray(im).resize((size, size)).save(f := io.BytesIO(), 'JPEG', quality=90)
+            files.append(f.getvalue())
+        files = (files * n)[:n]
+        for k, f in readers.items():
+            assert all((f(b) == pillow(b)).all() for b in files[:20]), k
+            yield row(f'decoding {size} px with {k}', 'Pillow', pairs(lambda: [f(b) for b in files], lambda: [pillow(b) for b in files], 7), n, 'images/s')
+
+
+class Plain:
+    "Decodes whole files with Pillow inside the training step, one after the other, as a plain loop does"
+    def __init__(self, paths, size): self.paths, self.size = list(paths), size
+    def __len__(self): return len(self.paths)
+    def __getitem__(self, rows):
+        import torch
+        from PIL import Image
+        from mfsr_nb.loading import to_square
+        return torch.from_numpy(np.stack([to_square(Image.open(self.paths[i]).convert('RGB'), self.size) for i in rows]))
+
+
+def loading():
+    "The `mini` recogniser fed from files of 256 px: streamed by workers, and from memory, against decoding within the step"
+    from pathlib import Path
+    from PIL import Image
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.dataset import read
+    from mfsr_nb.loading import load_pixels
+    from mfsr_nb.recognizer import train_recognizer, training_set
+    from mfsr_nb.world import FaceWorld
+    r, steps, n = load_preset('mini').recognition, 30, load_preset('mini').recognition.batch.identities * load_preset('mini').recognition.batch.images_per_identity
+    schedule = replace(r.schedule.casia, steps=steps, milestones=())
+    with tempfile.TemporaryDirectory() as d:
+        for i, im in enumerate(FaceWorld(seed=0, size=256).faces(np.arange(384) // 8, np.arange(384) % 8, None).image):
+            Path(f'{d}/data/{i // 8}').mkdir(parents=True, exist_ok=True)
+            Image.fromarray(im).save(f'{d}/data/{i // 8}/{i}.jpg', quality=95)
+        t = training_set(f'{d}/data')
+        feeds = dict(plain=Plain(t.path, r.image_size), streamed=load_pixels(t, r.image_size, stream=True)[1], memory=load_pixels(t, r.image_size, stream=False)[1])
+        wait = {k: [] for k in feeds}
+        def train(k):
+            with tempfile.TemporaryDirectory() as run: wait[k].append(train_recognizer(t, feeds[k], run, r, schedule)[1]['wait'])
+        share = lambda k: 100 * np.median(wait[k][1:])
+        for k in ('streamed', 'memory'):
+            secs = pairs(lambda: train(k), lambda: train('plain'))
+            yield row(f'training, {k}, batch {n} at {r.image_size} px from files of 256 px', 'decoded by Pillow within the step', secs, n * steps, 'images/s', f'{share(k):.1f} % of the time waiting for data, against {share("plain"):.1f} %')
+
+
+
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
 
 
@@ -111,7 +170,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, loading=loading, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
