@@ -100,8 +100,9 @@ def headers(
 ):
     "(words (n, 8) uint32: flag, label, id, id2, two labels; first byte and number of bytes of the data; {row: parts} of split records; {row: what is wrong})"
     w, size = np.frombuffer(buf, '<u4', len(buf)//4), len(buf)
-    limit = np.append(at[1:], size); split, bad = {}, {i: 'lies outside of the file, or not at a multiple of four' for i in np.flatnonzero((at % 4 != 0) | (at < 0) | (at > size-8)).tolist()}
-    p = np.where(np.isin(np.arange(len(at)), list(bad)), 0, at)//4
+    out = (at % 4 != 0) | (at > size-8); p = np.where(out, 0, at)//4
+    split, bad = {}, dict.fromkeys(np.flatnonzero(out).tolist(), 'lies outside of the file, or not at a multiple of four')
+    begins = at[~out & (w[p] == MAGIC)]; limit = np.append(begins, size)[np.searchsorted(begins, at, 'right')]      # the next record that is one
     start, n = at+8, (w[p+1] & (1 << 29)-1).astype(np.int64); end = start+n
     odd = (w[p] != MAGIC) | (w[p+1] >> 29 != 0) | (end > limit) | (exact & (np.minimum(end+-end % 4, size) != limit))
     words = w[np.minimum(p[:, None]+np.arange(2, 10), len(w)-1)]
@@ -158,23 +159,28 @@ def _map(path):
     except (OSError, ValueError) as e: raise InputError(f'{path}: {"no such file" if isinstance(e, FileNotFoundError) else "empty or cannot be read"}: check the path') from e
 
 def _table(path, buf, skip_bad):
-    "(keys, words, start, n, {key: parts}, {key: what is wrong}) of all good records, in the order of keys"
-    idx = path.with_suffix('.idx')
-    if idx.is_file(): keys, at = read_idx(idx)
-    else: keys, at = None, find_records(buf, skip_bad)
-    if keys is not None and skip_bad: gone = np.array([buf[o:o+4] != _magic for o in at.tolist()], bool); lost = dict.fromkeys(keys[gone].tolist(), 'is not where the index says'); keys, at = keys[~gone], at[~gone]
-    else: lost = {}
-    order = np.argsort(at); at = at[order]
+    "(keys, words, start, n, {key: parts}, {key: what is wrong}): all good records in the order of keys, and the reasons for the others"
+    idx = path.with_suffix('.idx'); known = idx.is_file()
+    keys, at = read_idx(idx) if known else (None, find_records(buf, skip_bad))
     if not len(at) or len(buf) < 8: raise InputError(f'{path}: no records: this is not a RecordIO file, or it is cut off: {_again}')
-    words, start, n, split, bad = headers(buf, at, exact=keys is None)
-    if keys is None:
-        ids = words[:, 2].astype(np.int64) | (words[:, 3].astype(np.int64) & 0x7fffffff) << 32                # programs write the key there
-        good = np.delete(ids, list(bad)); keys = ids if len(np.unique(good)) == len(good) else np.arange(len(at))
-        lost = {f'{i} (by place)': o for i,o in bad.items()}
-    else: keys = keys[order]; lost |= {int(keys[i]): o for i,o in bad.items()}
-    split = {int(keys[i]): o for i,o in split.items() if i not in bad}; good = np.ones(len(at), bool); good[list(bad)] = False
-    by_key = np.flatnonzero(good)[np.argsort(keys[good], kind='stable')]
-    return *(o[by_key] for o in (keys, words, start, n)), split, lost
+    order = np.argsort(at); at = at[order]; words, start, n, split, bad = headers(buf, at, exact=not known); good = np.delete(np.arange(len(at)), list(bad))
+    if known: keys = keys[order]
+    else:                                                                    # programs write the key into the header's id
+        keys = words[:, 2].astype(np.int64) | (words[:, 3].astype(np.int64) & 0x7fffffff) << 32
+        if len(np.unique(keys[good])) < len(good): keys = np.arange(len(at))
+    lost = {int(keys[i]) if known else f'at byte {at[i]}': o for i,o in bad.items()}
+    good = good[np.argsort(keys[good], kind='stable')]
+    return *(o[good] for o in (keys, words, start, n)), {int(keys[i]): o for i,o in split.items() if i not in bad}, lost
+
+def _roles(keys, words, size):
+    "(labels, second labels, which are images, which are identities, {key: what is wrong}) from the headers and the number of bytes behind them"
+    with np.errstate(invalid='ignore'):
+        label, first, second = words[:, [1, 6, 7]].view('<f4').astype(float).T; label = np.where(words[:, 0] > 0, first, label)
+        whole = (abs(label) < 2**31) & (label == np.floor(label))
+    image = size > 0; head = len(keys) > 0 and keys[0] == 0 and words[0, 0] == 2 and not image[0]
+    people = head & ~image & (words[:, 0] == 2); wrong = {k: 'holds no image' for k in keys[~image & ~people].tolist()}
+    wrong.update((k, 'has a label that is not a whole number') for k in keys[image & ~whole].tolist())
+    return label, second, image & whole, people, wrong
 
 # %% ../nbs/01a_recordio.ipynb #9d272404
 class RecordFile:
@@ -186,22 +192,19 @@ class RecordFile:
         self.path, self.skip_bad = _rec_path(path), skip_bad
         self._buf = _map(self.path)
         keys, words, start, n, self._parts, lost = _table(self.path, self._buf, skip_bad)
-        self.n_records, many = len(keys), words[:, 0] > 0; skip = 24+4*words[:, 0].astype(np.int64); size = n-skip
-        first, second, single = (np.ascontiguousarray(words[:, i]).view('<f4').astype(float) for i in (6, 7, 1)); label = np.where(many, first, single)
-        head = len(keys) > 0 and keys[0] == 0 and words[0, 0] == 2 and size[0] == 0; image = size > 0
-        if not head: lost |= dict.fromkeys(keys[~image].tolist(), 'holds no image')
-        with np.errstate(invalid='ignore'): odd = image & ~((abs(label) < 2**31) & (label == np.floor(label)))
-        lost |= dict.fromkeys(keys[odd].tolist(), 'has a label that is not a whole number'); image &= ~odd
+        self.n_records, skip = len(keys), 24+4*words[:, 0].astype(np.int64)
+        labels, second, image, people, wrong = _roles(keys, words, n-skip); lost |= wrong
         if lost and not skip_bad: k, why = next(iter(lost.items())); raise InputError(f'{self.path}, record {k}: {why}{f", and {len(lost)-1} more such" if len(lost) > 1 else ""}: {_again}')
         if not image.any(): raise InputError(f'{self.path}: no images in {self.n_records} records: {_again}')
-        self.bad = [f'record {k} {why}' for k,why in lost.items()]
-        self.keys, self.labels, self._at, self._size = keys[image], label[image].astype(np.int64), np.where(np.isin(keys, list(self._parts)), skip, start+skip)[image], size[image]
-        masks = (words[image, 0] == 237).all(); self.dialect = 'mask' if masks else 'insightface' if head else 'im2rec'
+        self.bad, self.notes = [f'record {k} {why}' for k,why in lost.items()], []
+        self.keys, self.labels, self._size = keys[image], labels[image].astype(np.int64), (n-skip)[image]
+        self._at = np.where(np.isin(keys, list(self._parts)), skip, start+skip)[image]       # in the file, or in the joined data of a split record
+        masks = (words[image, 0] == 237).all(); self.dialect = 'mask' if masks else 'insightface' if people.any() else 'im2rec'
         if masks: self.valid = second[image] != -1
-        people = ~(image | odd); people[0] = False; self.notes = []
-        if not head: people[:] = False
-        elif lost or first[0] > 2**24: self.notes.append(f'{self.path}: {"records are left out" if lost else "more than 2^24 records"}: the identity ranges are not checked')
-        else: _check_ranges(self.path, self.keys, self.labels, first[0], second[0], keys[people], first[people], second[people])
+        if people.any():
+            first, last = labels[0], second[0]; people[0] = False
+            if lost or first > 2**24: self.notes.append(f'{self.path}: {"records are left out" if lost else "more than 2^24 images"}: the identity ranges are not checked')
+            else: _check_ranges(self.path, self.keys, self.labels, first, last, keys[people], labels[people], second[people])
         self.notes += _property_notes(self.path.parent/'property', self.labels, len(self), int(people.sum()), self.n_records)
     def _row(self, key):
         i = np.searchsorted(self.keys, key)
@@ -291,8 +294,8 @@ def _call(f, args, room):
         if t in ('b1', 'u1', 'i1', 'i4', 'i8'): return _DType([t])
     if what == 'scalar': return _array(args[0], (), args[1])
     if what == '_frombuffer': return _array(args[1], args[2], args[0])
-    if what in ('bytes', 'bytearray') and not args: return b''
-    if what == 'encode' and _text(args[1]) in ('latin1', 'latin-1') and isinstance(args[0], str):
+    if what in ('bytes', 'bytearray') and len(args) < 2 and all(isinstance(o, bytes) for o in args): return args[0] if args else b''
+    if what in ('encode', 'bytearray') and _text(args[1]) in ('latin1', 'latin-1') and isinstance(args[0], str):
         if (n := len(args[0])) > room[0]: raise ValueError
         room[0] -= n
         return args[0].encode('latin-1')
