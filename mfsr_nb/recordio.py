@@ -7,7 +7,7 @@ __all__ = ['MAGIC', 'Bin', 'record_parts', 'join_parts', 'frame', 'read_idx', 'f
            'write_recordio', 'load_bin']
 
 # %% ../nbs/01a_recordio.ipynb #649d69d4
-import codecs, mmap, re, struct
+import codecs, math, mmap, re, struct
 from collections import namedtuple
 from contextlib import ExitStack
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_idx(
     if wrong.any() or len(sep) % 2:
         line = data[:sep[wrong.argmax()] if wrong.any() else -1].count(b'\n')+1
         raise InputError(f'{path}, line {line}: not a key, a tab and a byte: {_no_index}')
-    keys, at = np.array(data.split() if len(sep) < 1000 else np.fromstring(data, np.int64, sep=' '), np.int64).reshape(-1, 2).T
+    keys, at = np.fromstring(data, np.int64, sep=' ').reshape(-1, 2).T
     for what, o in (('key', keys), ('byte', at)):
         s = np.sort(o)
         if (twice := s[1:][s[1:] == s[:-1]]).size: raise InputError(f'{path}: {what} {twice[0]} has two lines: {_no_index}')
@@ -114,7 +114,7 @@ def headers(
         except ValueError as e: bad[i] = str(e); continue
         if len(parts) > 1: data = join_parts(buf, parts); split[i], n[i], words[i] = parts, len(data), np.frombuffer(data[:32].ljust(32, b'\0'), '<u4')
     short = n < 24+4*words[:, 0].astype(np.int64)
-    bad.update((i, f'has {n[i]} bytes, too few for its header and {words[i, 0]} labels') for i in np.flatnonzero(short).tolist() if i not in bad)
+    bad = dict.fromkeys(np.flatnonzero(short).tolist(), 'has too few bytes for its header and labels') | bad
     return words, start, n, split, bad
 
 # %% ../nbs/01a_recordio.ipynb #54095087
@@ -268,20 +268,22 @@ class _DType(list): "[type code]"
 
 _arrays = {f'numpy.{c}.{n}' for c in ('core', '_core') for n in ('multiarray._reconstruct', 'multiarray.scalar', 'numeric._frombuffer')}
 _names = _arrays | {'numpy.ndarray', 'numpy.dtype', '_codecs.encode', '__builtin__.bytes', 'builtins.bytes', '__builtin__.bytearray', 'builtins.bytearray'}
-_text = lambda o: o.decode('latin-1') if isinstance(o, bytes) else o
+
+def _no(): "Damaged, or not a pairs file"; raise ValueError
+def _text(o): "A short text, which Python 2 wrote as bytes"; return (o if isinstance(o, str) else o.decode('latin-1')) if len(o) < 16 else _no()
 
 def _name(module, name):
     "A permitted global; raises `InputError` on any other, which a harmless file never asks for"
-    if not (isinstance(module, str) and isinstance(name, str)): raise ValueError
+    if not (isinstance(module, str) and isinstance(name, str)): _no()
     if (o := f'{module}.{name}') not in _names:
         raise InputError(f'asks for {"".join(c if c.isprintable() else "?" for c in o[:80])}: a pairs file holds only images and truth values: do not use it')
     return _Global(o)
 
 def _array(dtype, shape, data):
     "An array whose bytes are as many as its shape says"
-    a = _Array(); n = 1
-    for s in shape: n *= s if isinstance(s, int) and 0 <= s <= len(data) else -1
-    if not isinstance(dtype, _DType) or not isinstance(data, (bytes, bytearray)) or n*int(dtype[0][1]) != len(data): raise ValueError
+    if not (isinstance(dtype, _DType) and isinstance(shape, tuple) and len(shape) < 9 and all(isinstance(s, int) and s >= 0 for s in shape) and isinstance(data, bytes)): _no()
+    if math.prod(shape)*int(dtype[0][1]) != len(data): _no()
+    a = _Array()
     a.dtype, a.shape, a.data = dtype[0], shape, data
     return a
 
@@ -296,10 +298,10 @@ def _call(f, args, room):
     if what == '_frombuffer': return _array(args[1], args[2], args[0])
     if what in ('bytes', 'bytearray') and len(args) < 2 and all(isinstance(o, bytes) for o in args): return args[0] if args else b''
     if what in ('encode', 'bytearray') and _text(args[1]) in ('latin1', 'latin-1') and isinstance(args[0], str):
-        if (n := len(args[0])) > room[0]: raise ValueError
+        if (n := len(args[0])) > room[0]: _no()
         room[0] -= n
         return args[0].encode('latin-1')
-    raise ValueError
+    _no()
 
 # %% ../nbs/01a_recordio.ipynb #919735c1
 _sized = {b'T': '<i', b'U': '<B', b'B': '<I', b'C': '<B', b'\x8e': '<Q', b'\x96': '<Q', b'X': '<I', b'\x8c': '<B', b'\x8d': '<Q'}       # bytes and texts, length first
@@ -308,23 +310,23 @@ _const = {b'N': None, b'\x88': True, b'\x89': False, b')': ()}
 
 def _quoted(s):
     "The bytes in Python 2's repr of a str"
-    if len(s) < 2 or s[:1] != s[-1:] or s[:1] not in b'\'"' or re.search(rb'\\(?!x[0-9a-fA-F]{2}|[\'"nrt])', s[1:-1].replace(b'\\\\', b'')): raise ValueError
+    if len(s) < 2 or s[:1] != s[-1:] or s[:1] not in b'\'"' or re.search(rb'\\(?!x[0-9a-fA-F]{2}|[\'"nrt])', s[1:-1].replace(b'\\\\', b'')): _no()
     return codecs.escape_decode(s[1:-1])[0]
 
-def _int(s): "A whole number of at most 20 characters"; return int(s.rstrip(b'L')) if len(s) <= 20 else int('')
+def _int(s): "A whole number of at most 20 characters"; return int(s.rstrip(b'L')) if len(s) <= 20 else _no()
 
 def _machine(b):
     "What the pickle `b` builds; raises `InputError` on a forbidden name, other errors on a damaged file"
     pos, stack, marks, memo, room = 0, [], [], {}, [len(b)]
     def take(n):
         nonlocal pos
-        if not 0 <= n <= len(b)-pos: raise ValueError
+        if not 0 <= n <= len(b)-pos: _no()
         pos += n
         return b[pos-n:pos]
     def line(): return take(b.index(b'\n', pos)+1-pos)[:-1].rstrip(b'\r')
     def fixed(op): return (struct.unpack(fmt := {**_sized, **_fixed}[op], take(struct.calcsize(fmt))))[0]
     def to_mark(): m = marks.pop(); o = stack[m:]; del stack[m:]; return o
-    def top(kind): o = stack[-1]; return o if type(o) is kind else int('')
+    def top(kind): o = stack[-1]; return o if type(o) is kind else _no()
     while (op := take(1)) != b'.':
         if op in _sized: s = take(fixed(op)); stack.append(s.decode('utf-8', 'surrogatepass') if op in b'X\x8c\x8d' else s)
         elif op in b'KMJ': stack.append(fixed(op))
@@ -337,7 +339,7 @@ def _machine(b):
         elif op == b']': stack.append([])
         elif op == b'l': stack.append(to_mark())
         elif op == b't': stack.append(tuple(to_mark()))
-        elif op in b'\x85\x86\x87': n = op[0]-0x84; o = tuple(stack[-n:]); del stack[-n:]; stack.append(o if len(o) == n else int(''))
+        elif op in b'\x85\x86\x87': n = op[0]-0x84; o = tuple(stack[-n:]); del stack[-n:]; stack.append(o if len(o) == n else _no())
         elif op == b'a': o = stack.pop(); top(list).append(o)
         elif op == b'e': o = to_mark(); top(list).extend(o)
         elif op == b'S': stack.append(_quoted(line()))
@@ -349,22 +351,21 @@ def _machine(b):
         elif op == b'\x93': name, module = stack.pop(), stack.pop(); stack.append(_name(module, name))
         elif op == b'R': args = stack.pop(); stack.append(_call(stack.pop(), args, room))
         elif op == b'b': _build(stack[-2], stack.pop())
-        else: raise ValueError
+        else: _no()
     return stack.pop()
 
 # %% ../nbs/01a_recordio.ipynb #93d72862
 def _build(o, state):
     "The state of an array (version, shape, type, Fortran order, bytes) or a type (version, byte order, ...)"
     if isinstance(o, _Array): full = _array(state[2], state[1], state[4]); o.dtype, o.shape, o.data = full.dtype, full.shape, full.data
-    elif not (isinstance(o, _DType) and _text(state[1]) in ('|', '<', '=')): raise ValueError
+    elif not (isinstance(o, _DType) and _text(state[1]) in ('|', '<', '=')): _no()
 
 def _truths(same):
     "Booleans from what a file has as such: a list of bools, integers or scalars, or an array"
-    a = [same] if isinstance(same, _Array) else same if isinstance(same, (list, tuple)) else int('')
-    if any(not isinstance(o, (int, _Array)) for o in a): raise ValueError
-    v = np.concatenate([np.frombuffer(o.data, o.dtype.replace('b1', 'u1')) if isinstance(o, _Array) else [o] for o in a] or [[]])
-    if not ((v == 0) | (v == 1)).all(): raise ValueError
-    return v.astype(bool)
+    number = lambda a: np.frombuffer(a.data, a.dtype.replace('b1', 'u1'))
+    if isinstance(same, _Array): v = number(same)
+    else: v = np.array([o if isinstance(o, int) else number(o)[0] if o.shape == () else _no() for o in (same if isinstance(same, (list, tuple)) else _no())])
+    return v.astype(bool) if ((v == 0) | (v == 1)).all() else _no()
 
 Bin = namedtuple('Bin', 'images same')
 
@@ -377,12 +378,11 @@ def load_bin(
     damaged = f'{path}: not a pairs file (encoded images and truth values), or damaged: copy or download it again'
     try:
         bins, same = _machine(b)
-        if not isinstance(bins, (list, tuple)): raise ValueError
-        same = _truths(same)
+        bins, same = bins if isinstance(bins, (list, tuple)) else _no(), _truths(same)
     except InputError as e: raise InputError(f'{path}: {e}') from e
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, LookupError, struct.error, OverflowError, MemoryError) as e: raise InputError(damaged) from e
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error) as e: raise InputError(damaged) from e
     images = [o.data if isinstance(o, _Array) and o.dtype == 'u1' else o for o in bins]
     for i, o in enumerate(images):
-        if not isinstance(o, (bytes, bytearray)) or not o: raise InputError(f'{path}, image {i}: not an encoded image: write the file again with the bytes of JPEGs or PNGs')
+        if not isinstance(o, bytes) or not o: raise InputError(f'{path}, image {i}: not an encoded image: write the file again with the bytes of JPEGs or PNGs')
     if len(images) != 2*len(same): raise InputError(f'{path}: {len(images)} images for {len(same)} pairs, not two for each: write the file again')
-    return Bin([bytes(o) if isinstance(o, bytearray) else o for o in images], same)
+    return Bin(images, same)
