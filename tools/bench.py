@@ -1,6 +1,7 @@
 "Measure speed and memory, each against something people use, in the same run; a table, and results/bench.json."
-import argparse, io, json, os, subprocess, sys, tempfile, time
+import argparse, io, json, os, struct, subprocess, sys, tempfile, time
 from dataclasses import replace
+from pathlib import Path
 
 THREADS = 2
 os.environ.update(OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), OPENBLAS_NUM_THREADS=str(THREADS), OMP_WAIT_POLICY='passive', TQDM_DISABLE='1')
@@ -158,6 +159,39 @@ def loading():
             secs = pairs(lambda: train(k), lambda: train('plain'))
             yield row(f'training, {k}, batch {n} at {r.image_size} px from files of 256 px', 'decoded by Pillow within the step', secs, n * steps, 'images/s', f'{share(k):.1f} % of the time waiting for data, against {share("plain"):.1f} %')
 
+def recordio():
+    "Reading 112 px JPEGs in random order from RecordIO against identity folders, files in the page cache; opening half a million records"
+    from PIL import Image
+    from mfsr_nb.recordio import RecordFile, write_recordio
+    g, n = np.random.default_rng(0), 2000
+    with tempfile.TemporaryDirectory() as d:
+        d, files, images = Path(d), [], []
+        for i in range(n):
+            coarse = Image.fromarray(g.integers(0, 256, (14, 14, 3), np.uint8)).resize((112, 112), Image.Resampling.BICUBIC)
+            coarse.save(f := io.BytesIO(), 'JPEG', quality=95)
+            files.append(d/f'folders/{i // 40:03}/{i:05}.jpg')
+            files[-1].parent.mkdir(parents=True, exist_ok=True)
+            files[-1].write_bytes(f.getvalue())
+            images.append((f.getvalue(), i // 40))
+        write_recordio(d/'rec', images)
+        r, order = RecordFile(d/'rec'), g.permutation(n).tolist()
+        keys, paths = r.keys[order].tolist(), [str(files[i]) for i in order]
+        def slurp(p):
+            with open(p, 'rb') as f: return f.read()
+        decode = lambda b: np.asarray(Image.open(io.BytesIO(b)).convert('RGB'))
+        kb = f'{np.mean([len(b) for b, _ in images]) / 1024:.1f} KB each'
+        yield row('RecordIO, 112 px JPEGs in random order, bytes only', 'the same files in identity folders', pairs(lambda: [r.encoded(k) for k in keys], lambda: [slurp(p) for p in paths]), n, 'images/s', kb)
+        yield row('the same, decoded (Pillow)', 'the same files in identity folders', pairs(lambda: [decode(r.encoded(k)) for k in keys], lambda: [decode(slurp(p)) for p in paths]), n, 'images/s', kb)
+        n = write_recordio(d/'many', ((b'JPEG', i // 50) for i in range(500_000)))
+        def loop():
+            with open(d/'many/train.rec', 'rb') as f, open(d/'many/train.idx') as idx:
+                for line in idx:
+                    f.seek(int(line.split('\t')[1]) + 8)
+                    struct.unpack('<IfQQ', f.read(24))
+        secs = pairs(lambda: RecordFile(d/'many'), loop, 3)
+        (d/'many/train.idx').unlink()
+        scan = [timed(lambda: RecordFile(d/'many')) for _ in range(3)]
+        yield row(f'opening a RecordIO file of {n:,} images, all labels read and checked', 'a loop of seek, read and unpack', secs, n, 'images/s', f'{np.median(secs[:, 0]):.1f} s; {np.median(scan):.1f} s without an index')
 
 
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
@@ -170,7 +204,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, loading=loading, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
