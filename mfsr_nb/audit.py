@@ -74,13 +74,13 @@ def _spread(n):
     "Least, median and most of some numbers"
     return dict(min=int(n.min()), median=float(n.median()), max=int(n.max())) if len(n) else None
 
-# %% ../nbs/02b_audit.ipynb #b838f4c4
+# %% ../nbs/02b_audit.ipynb #76246753
 def audit(
     data,      # Data set in any layout
     test=None, # Data set to be tested on
 ):
     "(report as a dict ready for JSON, table of images)"
-    t = read(data); t2 = read(test).assign(part=1) if test is not None else t[:0].assign(part=1)
+    t = read(data, skip_bad=True); t2 = read(test, skip_bad=True).assign(part=1) if test is not None else t[:0].assign(part=1)
     both = pd.concat([t.assign(part=0), t2], ignore_index=True)
     with ThreadPoolExecutor() as ex: seen = list(progress(ex.map(_look, both.path), total=len(both), desc='looking at images'))
     groups, near = _copies(both, seen, 0); path, who = both.path.to_numpy(), both.identity.to_numpy()
@@ -91,7 +91,7 @@ def audit(
              images_per_identity={DOMAINS[x]: _spread(t[t.domain == x].identity.value_counts()) for x in (FULL, MASKED)},
              mask_types={str(k): int(v) for k, v in t.mask_type[t.mask_type.fillna('') != ''].value_counts().items()} if 'mask_type' in t else {},
              sizes={f'{w}x{h}': n for (w, h), n in Counter(o[1] for o in seen[:len(t)] if not isinstance(o, str)).most_common()},
-             corrupt=[o for o in seen[:len(t)] if isinstance(o, str)], exact_duplicates=[names(g) for g in groups], near_duplicates=[names(p) for p in near], label_clashes=clash,
+             corrupt=t.attrs.get('bad', [])+[o for o in seen[:len(t)] if isinstance(o, str)], exact_duplicates=[names(g) for g in groups], near_duplicates=[names(p) for p in near], label_clashes=clash,
              lacks={DOMAINS[x]: sorted((have[0] | have[1])-have[x]) for x in (FULL, MASKED)})
     if test is not None:
         groups, near = _copies(both, seen, 1)

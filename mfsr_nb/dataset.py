@@ -256,27 +256,17 @@ def pair_rows(
     if scenario is not None: p = p[p.scenario == scenario].reset_index(drop=True)
     return p, len(pairs)-len(p)
 
-# %% ../nbs/02_dataset.ipynb #c3f3a82e
+# %% ../nbs/02_dataset.ipynb #d5528a9f
 def read_recordio(
     root,           # Folder with a `.rec` (and its `.idx`), or the `.rec` itself
     skip_bad=False, # Leave out damaged records instead of refusing?
 ):
-    "InsightFace RecordIO -> table; identities are label numbers; what is odd about the file stands in `attrs['notes']`"
-    file = _rec_file(root)
-    rec = RecordFile(file, skip_bad=skip_bad) if skip_bad else _records(file)
-    ids = rec.labels.astype(str)
-    t = index_table(file.parent, [f'{i}/{k}.jpg' for i, k in zip(ids, rec.keys)], ids, FULL, 'recordio').assign(path=[f'{file}#{k}' for k in rec.keys])
+    "InsightFace RecordIO -> table; identities are label numbers; `attrs` hold what is odd about the file (`notes`) and what was left out (`bad`)"
+    rec = RecordFile(root, skip_bad=skip_bad); ids = rec.labels.astype(str)
+    t = index_table(rec.path.parent, [f'{i}/{k}.jpg' for i, k in zip(ids, rec.keys)], ids, FULL, 'recordio').assign(path=[f'{rec.path}#{k}' for k in rec.keys])
     if rec.dialect == 'mask': t = t.assign(valid=rec.valid)
-    t.attrs['notes'] = list(rec.notes)
-    return _with_landmarks(t, file.parent)
-
-def _rec_file(root):
-    "The `.rec` file of a folder"
-    root = Path(root)
-    if root.is_file(): return root
-    files = sorted(root.glob('*.rec'))
-    if len(files) != 1: raise InputError(f'{root}: {len(files)} .rec files here: name the one to read')
-    return files[0]
+    t = _with_landmarks(t, rec.path.parent); t.attrs = dict(notes=[f'{rec.dialect} dialect', *rec.notes], bad=[f'{rec.path}: {o}' for o in rec.bad])
+    return t
 
 def _stamp(file):
     "What tells a file from an older one of its name"
@@ -284,7 +274,7 @@ def _stamp(file):
     except OSError as e: raise InputError(f'{file}: no such file: check the path') from e
     return str(file), s.st_mtime_ns, s.st_size
 
-_open_records = lru_cache(8)(lambda file, *stamp: RecordFile(file))
+_open_records = lru_cache(8)(lambda file, *stamp: RecordFile(file, skip_bad=True))          # a table names sound records only
 _open_bin = lru_cache(2)(lambda file, *stamp: load_bin(file))
 def _records(file): return _open_records(*_stamp(file))
 
@@ -358,7 +348,7 @@ def need_both(
     who = t.identity.iloc[0]
     raise InputError(f'{name}: ' + (f'no {lacks} images at all' if lacks else f'no identity has both a full and a masked image ({who!r} has only one kind)') + ': matching masked to full faces needs both kinds of the same person')
 
-# %% ../nbs/02_dataset.ipynb #0db701a4
+# %% ../nbs/02_dataset.ipynb #0c4a5450
 def _layout(root):
     "The reader for a folder"
     subs = [o.name for o in sorted(root.iterdir()) if o.is_dir() and not o.name.startswith('.')]
@@ -378,13 +368,14 @@ def _layout(root):
     return read_folder
 
 def read(
-    root, # A data set in any layout that this library knows: a folder, a `.rec`, a `.bin` of pairs, or a list of `path label` lines
+    root,           # A data set in any layout that this library knows: a folder, a `.rec`, a `.bin` of pairs, or a list of `path label` lines
+    skip_bad=False, # Leave out damaged records of a container? (Files are opened later, and found unreadable then)
 ):
     "Recognise the layout of `root` and read it -> table"
     root = Path(root)
-    if root.is_file(): return {'.rec': read_recordio, '.bin': read_bin_images}.get(root.suffix.lower(), read_list)(root)
-    if not root.is_dir(): raise InputError(f'{root}: no such folder: check the path')
-    return _layout(root)(root)
+    if not root.exists(): raise InputError(f'{root}: no such folder: check the path')
+    reader = _layout(root) if root.is_dir() else {'.rec': read_recordio, '.bin': read_bin_images}.get(root.suffix.lower(), read_list)
+    return reader(root, skip_bad) if reader is read_recordio else reader(root)
 
 def summary(
     t,    # A table of images
