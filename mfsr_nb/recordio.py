@@ -203,7 +203,7 @@ class RecordFile:
         if masks: self.valid = second[image] != -1
         if people.any():
             first, last = labels[0], second[0]; people[0] = False
-            if lost or first > 2**24: self.notes.append(f'{self.path}: {"records are left out" if lost else "more than 2^24 images"}: the identity ranges are not checked')
+            if lost or self.keys[-1] > 2**24: self.notes.append(f'{self.path}: {"records are left out" if lost else "keys beyond 2^24"}: the identity ranges are not checked')
             else: _check_ranges(self.path, self.keys, self.labels, first, last, keys[people], labels[people], second[people])
         self.notes += _property_notes(self.path.parent/'property', self.labels, len(self), int(people.sum()), self.n_records)
     def _row(self, key):
