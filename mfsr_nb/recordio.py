@@ -183,6 +183,8 @@ def _roles(keys, words, size):
     return label, second, image & whole, people, wrong
 
 # %% ../nbs/01a_recordio.ipynb #9d272404
+_exact = 2**24                                                       # float32 counts in ones up to here
+
 class RecordFile:
     "Memory-mapped reader of a RecordIO file of face images; raises `InputError` on anything but a sound one"
     def __init__(self,
@@ -203,7 +205,7 @@ class RecordFile:
         if masks: self.valid = second[image] != -1
         if people.any():
             first, last = labels[0], second[0]; people[0] = False
-            if lost or first > 2**24: self.notes.append(f'{self.path}: {"records are left out" if lost else "more than 2^24 images"}: the identity ranges are not checked')
+            if lost or len(self) > _exact: self.notes.append(f'{self.path}: {"records are left out" if lost else "too many images for ranges in float32"}: the identity ranges are not checked')
             else: _check_ranges(self.path, self.keys, self.labels, first, last, keys[people], labels[people], second[people])
         self.notes += _property_notes(self.path.parent/'property', self.labels, len(self), int(people.sum()), self.n_records)
     def _row(self, key):
