@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGE_TYPES', 'find_images', 'index_table', 'read_folder', 'read_rmfrd', 'read_mfsr', 'read_generated', 'read',
-           'counts', 'need_both', 'load_image', 'to_square', 'load_pixels', 'IdentityBatches']
+           'counts', 'need_both', 'load_image', 'to_square', 'file_size', 'load_pixels', 'IdentityBatches']
 
 # %% ../nbs/02_dataset.ipynb #18c74d27
 import json, os
@@ -52,7 +52,7 @@ def _join_landmarks(t, root):
     except (ValueError, UnicodeDecodeError) as e: raise InputError(f'{f}: not a readable CSV file ({" ".join(str(e).split())}): mend or remove it') from e
     if 'path' not in lm: raise InputError(f'{f}: no column `path`: name the images relative to {root}')
     if lm.path.duplicated().any(): raise InputError(f'{f}: {lm.path[lm.path.duplicated()].iloc[0]!r} has two rows: remove one')
-    if bad := {f'{a}{i}' for a in 'xy' for i in range(68)}-set(lm): raise InputError(f'{f}: no column {min(bad)!r}: give x0, y0 ... x67, y67 (iBUG order, pixels)')
+    if bad := {f'{a}{i}' for a in 'xy' for i in range(68 if 'x5' in lm else 5)}-set(lm): raise InputError(f'{f}: no column {min(bad)!r}: give x0, y0 ... x67, y67 (iBUG order, pixels), or x0, y0 ... x4, y4 (eyes, nose, mouth corners)')
     if 'domain' in lm and (bad := set(lm.domain.dropna())-set(DOMAINS)): raise InputError(f'{f}: domain {min(bad, key=str)!r}: use {" or ".join(DOMAINS)}')
     lm = lm.drop(columns='identity', errors='ignore').rename(columns=dict(path='key', domain='_domain'))
     t = t.merge(lm, on='key', how='left', validate='one_to_one')
@@ -103,7 +103,8 @@ def read_generated(
     try: rows = [json.loads(l) for l in f.read_text(encoding='utf-8').splitlines()]
     except ValueError as e: raise InputError(f'{f}: damaged ({e}): remove the folder and run mfsr_mask again') from e
     if not rows: raise InputError(f'{f}: empty: run mfsr_mask again')
-    t = index_table(Path(root)/'images', [r['image'] for r in rows], [r['identity'] for r in rows], MASKED, 'generated')
+    t = index_table(Path(root)/'images', [r['image'] for r in rows], [r['identity'] for r in rows],
+                    [FULL if r.get('domain') == DOMAINS[FULL] else MASKED for r in rows], 'generated')
     return t.assign(key=[r['key'] for r in rows], mask_type=[r.get('mask_type', '') for r in rows])
 
 # %% ../nbs/02_dataset.ipynb #9209568d
@@ -161,6 +162,13 @@ def to_square(
     w, h = im.size; s = min(w, h); x, y = (w-s)/2, (h-s)/2
     if (w, h) != (size, size): im = im.resize((size, size), Image.Resampling.BILINEAR, box=(x, y, x+s, y+s))
     return np.asarray(im)
+
+# %% ../nbs/02_dataset.ipynb #a100f35d
+def file_size(
+    path, # Of an image, as the table gives it
+):
+    "Bytes of an image file"
+    return os.path.getsize(path)
 
 # %% ../nbs/02_dataset.ipynb #683aa8b7
 def load_pixels(
