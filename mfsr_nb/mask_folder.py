@@ -21,6 +21,7 @@ from .masking import METHODS, NEEDS_LANDMARKS, check_method, mask_face
 
 # %% ../nbs/11a_mask_folder.ipynb #7f153968
 LANDMARKS = ('auto', 'table', 'template')
+_jpeg = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 _marks = [f'{c}{i}' for i in range(68) for c in 'xy']
 
 def _points(t):
@@ -29,6 +30,15 @@ def _points(t):
     ok = np.isfinite(a); five = ok[:, :10].all(1) & ~ok[:, 10:].any(1)
     return [p.reshape(68, 2) if k else p[:10].reshape(5, 2) if f else None for p, k, f in zip(a, ok.all(1), five)]
 
+def _write(path, kind, image, flags):
+    "Encode and write; a half-written file does no harm, as its line in the recipe is still to come"
+    data = cv2.imencode(kind, image, flags)[1]
+    try:
+        try: f = open(path, 'wb')
+        except FileNotFoundError: os.makedirs(os.path.dirname(path), exist_ok=True); f = open(path, 'wb')
+        with f: f.write(data)
+    except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror}): free some space or choose another destination') from e
+
 def _mask_one(row, points, dest, method, seed, landmarks, options):
     "Write the masked image and its segmentation; the recipe's line as a dict"
     image = np.asarray(load_image(row))
@@ -36,8 +46,8 @@ def _mask_one(row, points, dest, method, seed, landmarks, options):
     m = mask_face(image, method, points, row.key, seed, **options); recipe = m.recipe
     if recipe.get('landmarks') == 'given': recipe['landmarks'] = 'table'
     name = row.key if row.key.lower().endswith(('.jpg', '.jpeg')) else row.key+'.jpg'
-    with write_beside(dest/'images'/name) as t: Image.fromarray(m.image).save(t, quality=95, subsampling=0)
-    with write_beside(dest/'masks'/(name+'.png')) as t: Image.fromarray(m.mask).save(t)
+    _write(f'{dest}/images/{name}', '.jpg', cv2.cvtColor(m.image, cv2.COLOR_RGB2BGR), _jpeg)
+    _write(f'{dest}/masks/{name}.png', '.png', m.mask.view(np.uint8)*255, (cv2.IMWRITE_PNG_BILEVEL, 1))
     domain = DOMAINS[row.domain if method == 'crop' else MASKED]
     return dict(key=row.key, bytes=file_size(row.path), image=name, identity=row.identity, domain=domain, method=method, seed=seed, options=options, **recipe)
 
@@ -75,7 +85,11 @@ def _mask_all(todo, workers, **kw):
     "What `_mask_chunk` says of all rows, in their order"
     chunks = [todo.iloc[i:i+_chunk] for i in range(0, len(todo), _chunk)]; job = partial(_mask_chunk, **kw)
     if workers is None: workers = (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1) if len(todo) >= _small else 1
-    if workers < 2 or len(chunks) < 2: yield from (o for c in chunks for o in job(c)); return
+    if workers < 2 or len(chunks) < 2:
+        had = cv2.getNumThreads(); cv2.setNumThreads(0)                # OpenCV's threads cost more than they bring on small pictures
+        try: yield from (o for c in chunks for o in job(c))
+        finally: cv2.setNumThreads(had)
+        return
     how = 'fork' if __name__ == '__main__' and 'fork' in multiprocessing.get_all_start_methods() else 'spawn'    # this notebook's own functions can only be forked
     with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=multiprocessing.get_context(how), initializer=_start) as ex:
         try: yield from (o for out in ex.map(job, chunks) for o in out)

@@ -276,23 +276,22 @@ def _place(t, frame, landmarks, warp, shape):
 
 # %% ../nbs/11_masking.ipynb #b98d3101
 def _light(grey, cover):
-    "(level, slope from -1 left to 1 right) of the grey values under the cover, as factors for the cloth"
-    total = max(float(cover.sum()), 1e-6); col, u = cover.sum(0)/total, np.linspace(-1, 1, cover.shape[1], dtype=np.float32)
-    mean, u = float((grey*cover).sum())/total, u-float(col@u)
-    slope = float(((grey-mean)*cover).sum(0)@u)/total/max(float(col@(u*u)), 1e-6)
+    "(level, slope from -1 left to 1 right, u - its mean) of the grey values under the cover, as factors for the cloth"
+    u, cols, lit = np.linspace(-1, 1, cover.shape[1], dtype=np.float32), cover.sum(0), (grey*cover).sum(0); total = max(float(cols.sum()), 1e-6)
+    mean, u = float(lit.sum())/total, u-float(cols@u)/total
+    slope = float(lit@u)/max(float(cols@(u*u)), 1e-6)
     return min(max(math.sqrt(max(mean, 0)/.5), .5), 1.08), min(max(slope/max(mean, .05), -.45), .45), u
 
 def _blend(image, layers, at, colours, unit, match):
     "(image with the cloth on it, (level, slope)): `unit` is the face's size in pixels"
-    (top, left), (h, w) = at, layers.shape[:2]; out = image.copy(); box = out[top:top+h, left:left+w]; face = np.float32(box)*np.float32(1/255)
-    alpha, light, second, strap = cv2.split(layers); level, slope, u = _light(cv2.transform(face, np.float32([[.299, .587, .114]])), alpha*(1-strap))
-    light = light*(2*level*(1+match*slope*u) if match else 2)
-    shadow = cv2.GaussianBlur(alpha, (0, 0), max(.05*unit, .5)); k = max(1, round(.04*unit)); shade = 1-.38*alpha
-    shade[k:] = 1-.38*np.maximum(shadow[:-k], alpha[k:])
-    base, other, band = colours; cloth = base+second[..., None]*(other-base); cloth += strap[..., None]*(band-cloth); cloth *= light[..., None]
-    face *= shade[..., None]; a = alpha[..., None]; face += a*(cloth-face)
-    np.clip(face*255+.5, 0, 255, out=face); box[:] = face
-    return out, (level, slope) if match else (1., 0.)
+    (top, left), (h, w) = at, layers.shape[:2]; out = image.copy(); box = out[top:top+h, left:left+w]; alpha, light, second, strap = cv2.split(layers)
+    level, slope, u = _light(cv2.cvtColor(box, cv2.COLOR_RGB2GRAY)*np.float32(1/255), alpha-strap) if match else (1., 0., 0.)
+    shadow = cv2.GaussianBlur(alpha, (0, 0), max(.05*unit, .5)); k = max(1, round(.04*unit)); shade = np.float32(1)-np.float32(.38)*alpha
+    np.subtract(1, np.float32(.38)*np.maximum(shadow[:-k], alpha[k:]), out=shade[k:])
+    keep, cloth = shade*(1-alpha)*np.float32(1/255), alpha*(light*(2*level*(1+slope*u)))
+    planes = [p*keep+cloth*(base+second*(other-base)+strap*(band-base)) for p, base, other, band in zip(cv2.split(box), *colours)]
+    box[:] = cv2.convertScaleAbs(cv2.merge(planes), alpha=255)                    # rounds and saturates
+    return out, (level, slope)
 
 def kp_syn(
     image,        # uint8 (H, W, 3)
@@ -311,8 +310,7 @@ def kp_syn(
     if variant is None and kind in TEMPLATES: variant = TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]
     view = view or view_of(landmarks); shift, colours = rng.normal(0, fit, 2), _colours(kind, variant, rng) if kind in TEMPLATES else None
     if view not in VIEWS: template(kind, variant, view)
-    frame = _anchors(view); idx = WARPS['similarity']
-    unit = math.hypot(*similarity(frame[idx], landmarks[idx])[:, 0])
+    frame = _anchors(view); unit = math.hypot(*landmarks[8]-landmarks[28])/math.hypot(*frame[8]-frame[28])
     if not unit > .1: raise InputError('landmarks coincide: check that they are in pixels of this image')
     t = template(kind, variant, view, next((n for n in SIZES if n >= unit), SIZES[-1]))
     layers, at, m = _place(t, frame, landmarks+shift*2*unit, warp, image.shape)
