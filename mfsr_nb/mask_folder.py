@@ -65,7 +65,7 @@ def _recipe(done, part, t, want):
     return old
 
 # %% ../nbs/11a_mask_folder.ipynb #f8c9ec97
-_chunk, _small = 64, 4000                     # images handed out at a time; fewer than this many are not worth other processes
+_chunk, _small = 64, 20_000                   # images handed out at a time; fewer than this many are not worth other processes
 
 def _start():
     "A masking process has one thread, and leaves Ctrl-C to the one that started it"
