@@ -49,7 +49,7 @@ def _mask_one(row, points, dest, method, seed, landmarks, options):
     _write(f'{dest}/images/{name}', '.jpg', cv2.cvtColor(m.image, cv2.COLOR_RGB2BGR), _jpeg)
     _write(f'{dest}/masks/{name}.png', '.png', m.mask.view(np.uint8)*255, (cv2.IMWRITE_PNG_BILEVEL, 1))
     domain = DOMAINS[row.domain if method == 'crop' else MASKED]
-    return dict(key=row.key, bytes=file_size(row.path), image=name, identity=row.identity, domain=domain, method=method, seed=seed, options=options, **recipe)
+    return dict(key=row.key, bytes=file_size(row.path), image=name, identity=row.identity, domain=domain, method=method, seed=seed, **recipe)
 
 # %% ../nbs/11a_mask_folder.ipynb #666ee82e
 def _recipe(done, part, t, want):
@@ -115,7 +115,7 @@ def mask_folder(
     t, dest = read(src), Path(dest); t = t if domain == 'all' else t[t.domain != MASKED]
     if not len(t): raise InputError(f'{src}: no full faces: only they are masked, unless --domain all')
     if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
-    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; said = options | (dict(from_landmarks=landmarks) if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
+    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; said = options | (dict(landmarks=landmarks) if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
     old = _recipe(done, part, t, dict(method=method, seed=seed, options=said)); todo = t[~t.key.isin(old)]
     if done.is_file() and not len(todo): return len(old), []
     bad, existed = [], dest.exists()

@@ -93,6 +93,7 @@ def _cover(kind, n):
 
 # %% ../nbs/11_masking.ipynb #67d88c71
 def _line(t, w): return np.exp(-(t/w)**2)
+def _valve(x, y): return np.hypot(x-.36, (y-.88)*1.05)/.17             # distance from the valve's middle, in radii
 
 def _relief(kind, variant, x, y, edge):
     "Light on the flat cloth as a factor, (h, w); `edge` is the distance to the outline"
@@ -114,6 +115,7 @@ def _relief(kind, variant, x, y, edge):
         s = s*np.where(x > 0, .96, 1.)+.12*_line(top-.09, .022)*(abs(x) < .35)
     if kind == 'cloth': s = s*(1-.14*_line(x, .012))*(1-.08*_line(y-.62-.22*abs(x), .05)-.06*_line(y-1.02+.15*abs(x), .06))
     if kind == 'black' and variant == 'seam': s = s*(1-.35*_line(x, .014)+.35*_line(x-.03, .02))
+    if variant == 'valve': r = _valve(x, y); s = s*(1-.35*_line(r-1, .10)+.12*_line(r-.75, .15))*(1-.22*_line((y-.88) % .07-.035, .012)*(r < .6))     # rim, slits
     return s
 
 def _print(kind, variant, x, y):
@@ -124,10 +126,7 @@ def _print(kind, variant, x, y):
         if variant == 'checks': return ((u % 1 < .5)*.5+(v % 1 < .5)*.5)
         if variant == 'stripes': return np.clip(.5+2.5*np.sin(2*np.pi*v*.8), 0, 1)
         if variant == 'leaves': return np.clip((np.sin(6*x+2*np.sin(5*y))*np.sin(7*y+2*np.sin(6*x+1))-.2)*6, 0, 1)
-    if variant == 'valve':
-        r = np.hypot(x-.36, (y-.88)*1.05)/.17
-        return np.clip((1-r)*8, 0, 1)
-    return np.zeros_like(x)
+    return np.clip((1-_valve(x, y))*8, 0, 1) if variant == 'valve' else np.zeros_like(x)
 
 # %% ../nbs/11_masking.ipynb #943af0a8
 VIEWS = dict(left=-.6, front=0., right=.6)                   # yaw in radians; left is the left of the image
@@ -169,6 +168,9 @@ def _side(layers, x, y, z, yaw, n):
     out[..., 0] *= (back > -1)*((to.max(1, keepdims=True)-cols)*n+.5).clip(0, 1); return out, left
 
 # %% ../nbs/11_masking.ipynb #238311a2
+def _known(what, name, names):
+    if name not in names: raise InputError(f'unknown {what} {name!r}: use one of {", ".join(names)}')
+
 @lru_cache(maxsize=256)
 def template(
     kind,           # One of `TEMPLATES`
@@ -177,21 +179,14 @@ def template(
     n=48,           # Pixels a unit (half the distance between the jaw's points 2 and 14)
 ):
     "A drawn mask as `Template`: everything about it but the colours; raises `InputError` on an unknown kind, variant or view"
-    if kind not in TEMPLATES: raise InputError(f'unknown mask {kind!r}: use one of {", ".join(TEMPLATES)}')
-    variant = variant or TEMPLATES[kind][0]
-    if variant not in TEMPLATES[kind]: raise InputError(f'{kind} has no variant {variant!r}: use one of {", ".join(TEMPLATES[kind])}')
-    if view not in VIEWS: raise InputError(f'unknown view {view!r}: use one of {", ".join(VIEWS)}')
+    _known('mask', kind, TEMPLATES); variant = variant or TEMPLATES[kind][0]; _known(f'{kind} variant', variant, TEMPLATES[kind]); _known('view', view, VIEWS)
     cloth, strap = _cover(kind, n); h, w = cloth.shape; yaw = VIEWS[view]
     x, y = np.meshgrid(_x0+(np.arange(w)+.5)/n, _y0+(np.arange(h)+.5)/n)
     edge = cv2.distanceTransform(np.uint8(cloth > .5), cv2.DIST_L2, 5)/n
     z = _depth(x, y, .40 if kind in ('n95', 'kn95') else .22); zy, zx = np.gradient(z, 1/n); length = np.sqrt(1+zx**2+zy**2)
     light = ((math.cos(yaw)+zx*math.sin(yaw))*.88+zy*.30)/length                 # n . l, the light a little above the camera
-    second = _print(kind, variant, x, y)
-    if variant == 'valve': second = second*(edge > 0)
-    s = _relief(kind, variant, x, y, edge)*(.60+.41*light.clip(0, 1))
-    if variant == 'valve':
-        r = np.hypot(x-.36, (y-.88)*1.05)/.17; s = s*(1-.35*_line(r-1, .10)+.12*_line(r-.75, .15))*(1-.22*second*_line((y-.88) % .07-.035, .012)*(r < .6))
-    layers = np.stack([np.maximum(cloth, strap), s/2, second, strap], -1).astype(np.float32); left = _x0
+    shade = _relief(kind, variant, x, y, edge)*(.60+.41*light.clip(0, 1))
+    layers = np.stack([np.maximum(cloth, strap), shade/2, _print(kind, variant, x, y)*(strap == 0), strap], -1).astype(np.float32); left = _x0
     if yaw:
         flip = slice(None, None, -1 if yaw < 0 else 1)
         layers, left = _side(np.ascontiguousarray(layers[:, flip]), x, y, z[:, flip], abs(yaw), n)
@@ -255,10 +250,9 @@ def _bend(left, points, at, sigma, ridge=.05):
     return kernel(at)@np.linalg.solve(kernel(points)+ridge*np.eye(len(points)), left)
 
 def _place(t, frame, landmarks, warp, shape):
-    "(layers float32 (h, w, 4) on the part of the image where the mask lies, (top, left), the matrix that carried them)"
+    "(layers float32 (h, w, 4) on the part of the image where the mask lies, (top, left), the matrix from the frame to the image)"
     idx = WARPS[warp]; src, dst = (frame-t.corner)[idx]*t.n-.5, landmarks[idx]; m = np.eye(3); m[:2] = similarity(src, dst)
-    if warp == 'homography':
-        m = _homography(src, dst)
+    if warp == 'homography': m = _homography(src, dst)
     h, w = t.layers.shape[:2]; c = np.array([(0, 0, 1), (w, 0, 1), (0, h, 1), (w, h, 1)])@m.T
     c = c[:, :2]/c[:, 2:] if (c[:, 2] > 1e-6).all() else np.array([(0, 0), shape[1::-1]]); grow = .12*np.ptp(c, 0) if warp == 'piecewise' else 0
     lo, hi = np.maximum(np.floor(c.min(0)-grow), 0).astype(int), np.minimum(np.ceil(c.max(0)+grow)+1, shape[1::-1]).astype(int)
@@ -272,7 +266,7 @@ def _place(t, frame, landmarks, warp, shape):
         at = transform_points(inv, flat)+_bend(src-transform_points(inv, dst), dst, flat, .8*unit)
         at = cv2.resize(np.float32(at.reshape(p.shape)), None, fx=k, fy=k)[:size[1], :size[0]]
         out = cv2.remap(t.layers, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
-    return np.float32(out)*np.float32(1/255), (int(lo[1]), int(lo[0])), m
+    return np.float32(out)*np.float32(1/255), (int(lo[1]), int(lo[0])), m@np.array([[t.n, 0, -t.corner[0]*t.n-.5], [0, t.n, -t.corner[1]*t.n-.5], [0, 0, 1]])
 
 # %% ../nbs/11_masking.ipynb #b98d3101
 def _light(grey, cover):
@@ -305,11 +299,9 @@ def kp_syn(
     match=True,   # Take the light of the face?
 ):
     "A drawn mask on key-points (section 5.4); raises `InputError` on unknown names and on landmarks outside of the image"
-    if warp not in WARPS: raise InputError(f'unknown warp {warp!r}: use one of {", ".join(WARPS)}')
-    landmarks = np.asarray(landmarks, float); kind = kind or list(TEMPLATES)[rng.integers(len(TEMPLATES))]
-    if variant is None and kind in TEMPLATES: variant = TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]
-    view = view or view_of(landmarks); shift, colours = rng.normal(0, fit, 2), _colours(kind, variant, rng) if kind in TEMPLATES else None
-    if view not in VIEWS: template(kind, variant, view)
+    landmarks = np.asarray(landmarks, float); kind = kind or list(TEMPLATES)[rng.integers(len(TEMPLATES))]; _known('mask', kind, TEMPLATES)
+    variant = variant or TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]; view = view or view_of(landmarks); _known('view', view, VIEWS); _known('warp', warp, WARPS)
+    shift, colours = rng.normal(0, fit, 2), _colours(kind, variant, rng)
     frame = _anchors(view); unit = math.hypot(*landmarks[8]-landmarks[28])/math.hypot(*frame[8]-frame[28])
     if not unit > .1: raise InputError('landmarks coincide: check that they are in pixels of this image')
     t = template(kind, variant, view, next((n for n in SIZES if n >= unit), SIZES[-1]))
@@ -317,7 +309,7 @@ def kp_syn(
     out, (level, slope) = _blend(image, layers, at, colours, unit, match)
     mask = np.zeros(image.shape[:2], bool); mask[at[0]:at[0]+layers.shape[0], at[1]:at[1]+layers.shape[1]] = layers[..., 0]*(1-layers[..., 3]) > .5
     colour = '#'+''.join(f'{round(255*float(o)):02x}' for o in colours[0])
-    return MaskedFace(out, mask, dict(mask_type=kind, variant=variant, view=view, colour=colour, warp=warp, light=round(level, 3), slope=round(slope, 3), matrix=(m*t.n).round(4).tolist()))
+    return MaskedFace(out, mask, dict(mask_type=kind, variant=variant, view=view, colour=colour, warp=warp, light=round(level, 3), slope=round(slope, 3), matrix=m.round(4).tolist()))
 
 # %% ../nbs/11_masking.ipynb #c0683dc8
 METHODS = dict(de=de, crop=crop, kp_cvx=kp_cvx, kp_syn=kp_syn)
@@ -342,7 +334,7 @@ def landmarks68(
         if size[0] != size[1]: raise InputError(f'an image of {size[1]} x {size[0]} pixels is no aligned square crop: run mfsr_align first')
         return shape68(ARCFACE*size[0]/112), 'template'
     l = None if landmarks is None or isinstance(landmarks, str) else np.asarray(landmarks, float)
-    if l is None or l.shape not in ((68, 2), (5, 2)) or not np.isfinite(l).all(): raise InputError("needs 68 or five landmarks: run mfsr_align first, give a landmarks.csv, or use --landmarks template on aligned crops")
+    if l is None or l.shape not in ((68, 2), (5, 2)) or not np.isfinite(l).all(): raise InputError('no 68 or five landmarks: run mfsr_align first, give a landmarks.csv, or use --landmarks template on aligned crops')
     return (l, 'given') if len(l) == 68 else (shape68(l), 'mean')
 
 def mask_face(
@@ -358,5 +350,5 @@ def mask_face(
     try:
         if method in NEEDS_LANDMARKS: landmarks, origin = landmarks68(landmarks, image.shape[:2])
         m = METHODS[method](image, landmarks, np.random.default_rng((seed, zlib.crc32(key.encode()))), **options)
-    except InputError as e: raise InputError(f'{key or "image"}: {method} {e}' if str(e).startswith('needs') else f'{key or "image"}: {e}') from e
+    except InputError as e: raise InputError(f'{key or "image"}: {e}') from e
     return m._replace(recipe=m.recipe | dict(landmarks=origin)) if origin else m
