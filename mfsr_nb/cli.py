@@ -54,13 +54,17 @@ def mfsr_world(
 def mfsr_mask(
     src:str,                 # Data set in any layout; its full faces are masked
     dest:str,                # Folder for images, masks and recipe.jsonl
-    method:str='kp_syn',     # de or kp_syn
+    method:str='kp_syn',     # de, kp_cvx, kp_syn or crop (upper half only)
     seed:int=0,              # Names the random numbers
+    workers:int=0,           # Processes; 0: one for each core on large data sets
+    landmarks:str='auto',    # table: only those of landmarks.csv; template: the images are aligned crops; auto: the table's, and the template on 112 x 112 crops without
+    warp:str='',             # How kp_syn fits the mask: similarity (the paper's), homography or piecewise
+    domain:str='full',       # full: only full faces; all: masked ones too (test sets for crop)
     skip_bad:store_true=False, # Leave out images that cannot be read or have no landmarks?
 ):
     "Put masks on a folder of faces"
-    from mfsr_nb.masking import mask_folder
-    n, bad = mask_folder(src, dest, method, seed, skip_bad)
+    from mfsr_nb.mask_folder import mask_folder
+    n, bad = mask_folder(src, dest, method, seed, skip_bad, workers or None, landmarks, domain, **(dict(warp=warp) if warp else {}))
     print(f'{dest}: {n} masked faces by {method}')
     for o in bad: print(f'left out: {o}', file=sys.stderr)
 

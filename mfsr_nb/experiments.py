@@ -16,7 +16,7 @@ import pandas as pd
 
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, load_pixels, need_both, read
-from .masking import mask_folder
+from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
 from .recognizer import embed_pixels, fingerprint, refuse_overlap, train_recognizer, training_set
 from .world import write_world

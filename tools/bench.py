@@ -193,6 +193,32 @@ def recordio():
         scan = [timed(lambda: RecordFile(d/'many')) for _ in range(3)]
         yield row(f'opening a RecordIO file of {n:,} images, all labels read and checked', 'a loop of seek, read and unpack', secs, n, 'images/s', f'{np.median(secs[:, 0]):.1f} s; {np.median(scan):.1f} s without an index')
 
+def masking():
+    "Masking a folder of 112 px crops (image, segmentation and recipe written) against decoding and encoding the same files with Pillow (one file written)"
+    from concurrent.futures import ThreadPoolExecutor
+    from itertools import count
+    from pathlib import Path
+    import pandas as pd
+    from PIL import Image
+    from mfsr_nb.mask_folder import mask_folder
+    from mfsr_nb.world import FaceWorld
+    n, turn = 2000, count()
+    with tempfile.TemporaryDirectory() as d:
+        d, faces = Path(d), FaceWorld(seed=0, size=112).faces(np.arange(n) % 200, np.arange(n) // 200)
+        names = [f'{i % 200:03d}/{i}.jpg' for i in range(n)]
+        for o in {k[:3] for k in names}: [(d / a / o).mkdir(parents=True) for a in ('src', 'plain')]
+        for k, im in zip(names, faces.image): Image.fromarray(im).save(d / 'src' / k, quality=95, subsampling=0)
+        pd.DataFrame(np.stack([f.landmarks.ravel() for f in faces]), names, [f'{c}{i}' for i in range(68) for c in 'xy']).rename_axis('path').to_csv(d / 'src/landmarks.csv')
+        def one(k): Image.open(d / 'src' / k).convert('RGB').save(d / 'plain' / k, quality=95, subsampling=0)
+        def plain(threads):
+            with ThreadPoolExecutor(threads) as ex: list(ex.map(one, names))
+        for method, o in [('de', {}), ('crop', {}), ('kp_cvx', {}), ('kp_syn', {}), ('kp_syn', dict(warp='homography')), ('kp_syn', dict(warp='piecewise'))]:
+            secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', method, workers=1, **o), lambda: plain(1), n=3)
+            yield row(' '.join(['masking by', method, *o.values()]) + ', one process', 'decoding and encoding the same files (Pillow), one thread', secs, n, 'images/s')
+        few = timed(lambda: mask_folder(d / 'src', d / 'few', 'de', workers=1))
+        secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', 'de', workers=2), lambda: plain(2), n=3)
+        yield row('masking by de, two processes, their start included', 'decoding and encoding the same files (Pillow), two threads', secs, n, 'images/s', f'the start takes about {np.median(secs[:, 0]) - few / 2:.0f} s')
+
 
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
 
@@ -204,7 +230,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, masking=masking, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
