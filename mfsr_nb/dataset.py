@@ -7,7 +7,7 @@ __all__ = ['IMAGE_TYPES', 'MASKTHEFACE', 'find_images', 'index_table', 'read_lan
            'read_folder', 'read_vggface2', 'read_rmfrd', 'read_mfsr', 'read_pku', 'read_masktheface', 'read_list',
            'read_lfw', 'read_pairs_txt', 'read_mfr2', 'pair_rows', 'read_recordio', 'read_bin', 'read_bin_images',
            'read_bytes', 'file_size', 'read_generated', 'counts', 'need_both', 'read', 'summary', 'decode',
-           'open_pixels', 'load_image']
+           'open_pixels', 'copy_name', 'load_image']
 
 # %% ../nbs/02_dataset.ipynb #6827d77c
 import csv, io, json, os, re
@@ -81,16 +81,16 @@ def _with_landmarks(t, root):
     f = Path(root)/'landmarks.csv'
     return join_landmarks(t, read_landmarks(f)) if f.is_file() else t
 
-# %% ../nbs/02_dataset.ipynb #adc80910
+# %% ../nbs/02_dataset.ipynb #fdfcc461
 _points = [f'{a}{i}' for i in range(68) for a in 'xy']
 
 def landmarks(
-    row, # A row of the table (from `itertuples`, or a Series)
+    t, # A table of images
 ):
-    "(68, 2) or (5, 2) landmarks of an image in pixels, None where it has none"
-    p = np.array([getattr(row, c, np.nan) for c in _points], float).reshape(68, 2)
-    n = int(np.isfinite(p).all(1).argmin()) if not np.isfinite(p).all() else 68
-    return p[:n] if n in (5, 68) else None
+    "For each row its (68, 2) or (5, 2) landmarks in pixels, None where it has none"
+    cols = [c for c in _points if c in t]; a = np.full((len(t), 136), np.nan); a[:, :len(cols)] = t[cols].to_numpy(float)
+    ok = np.isfinite(a); five = ok[:, :10].all(1) & ~ok[:, 10:].any(1)
+    return [p.reshape(68, 2) if k else p[:10].reshape(5, 2) if f else None for p, k, f in zip(a, ok.all(1), five)]
 
 def read_folder(
     root,          # Folder of identity folders, any depth
@@ -385,7 +385,7 @@ def summary(
     c = counts(t)
     return f"{name}: read as {t.source.iloc[0]}: {c['images']} images of {c['identities']} identities ({c['full']} full, {c['masked']} masked)"+''.join(f'\n  {o}' for o in t.attrs.get('notes', ()))
 
-# %% ../nbs/02_dataset.ipynb #56bcc2e2
+# %% ../nbs/02_dataset.ipynb #5a8949cd
 def decode(
     data,        # Encoded image
     small=0,     # Shorter side wanted (pixels): a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, not below this; 0 for the whole
@@ -408,6 +408,13 @@ def open_pixels(
     data = read_bytes(path)
     try: return decode(data, small)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e: raise InputError(f'{path}: not a readable image: mend or remove it, or use --skip-bad') from e
+
+def copy_name(
+    row, # Of the table
+):
+    "Where a copy of a row's image goes inside a folder: its key, or in a folder of its identity where keys are paths of any kind"
+    key = f"{row.identity}/{row.key.strip('./').replace('/', '_')}" if row.source in ('list', 'bin') else row.key
+    return key if key.lower().endswith(('.jpg', '.jpeg')) else key+'.jpg'
 
 def load_image(
     row, # A row of the table, or a path

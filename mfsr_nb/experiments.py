@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
-from .dataset import counts, load_pixels, need_both, read
+from .dataset import counts, need_both, read, summary
+from .loading import load_pixels
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
 from .recognizer import embed_pixels, fingerprint, refuse_overlap, train_recognizer, training_set
@@ -37,6 +38,7 @@ def rows(
     "The rows that these tables consist of, as far as they are built"
     every = [Row('Softmax', ('table1/casia/Softmax',), 'casia', 'softmax'),
              Row('Softmax+DE', ('table1/casia/Softmax+DE', 'table2/DE'), 'casia', 'softmax', 'de'),
+             Row('Softmax+KP-CVX', ('table1/casia/Softmax+KP-CVX', 'table2/KP-CVX'), 'casia', 'softmax', 'kp_cvx'),
              Row('Softmax+KP-SYN', ('table1/casia/Softmax+KP-SYN', 'table2/KP-SYN'), 'casia', 'softmax', 'kp_syn'),
              Row('Softmax, vggface2', ('table1/vggface2/Softmax',), 'vggface2', 'softmax'),
              Row('Softmax+true masks', ('calibration/casia/Softmax+true',), 'casia', 'softmax', 'true')]
@@ -119,7 +121,7 @@ def paper_numbers(
     cell, # Name of a cell
 ):
     "The paper's numbers for a cell, from whichever table prints them; empty where none does"
-    alias = {'table1/casia/Softmax+DE': 'table2/DE', 'table1/casia/Softmax+KP-SYN': 'table2/KP-SYN'}
+    alias = {f'table1/casia/Softmax+{k}': f'table2/{k}' for k in ('DE', 'KP-CVX', 'KP-SYN')}
     try: return cell_values(alias.get(cell, cell))
     except (KeyError, ValueError): return {}
 
@@ -133,10 +135,11 @@ class Study:
         test=None,       # Folder of the test set; None draws the face world
         kind=None,       # world, photos or paper; by default world where it is drawn, else photos
         skip_bad=False,  # Leave out unreadable images?
+        allow_overlap=False, # Let training and test identities have the same names?
         every=30.,       # Seconds between checkpoints
     ):
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
-        self.dest, self.skip_bad, self.every, self.unreadable = Path(dest), skip_bad, every, set()
+        self.dest, self.skip_bad, self.every, self.unreadable, self.allow_overlap = Path(dest), skip_bad, every, set(), allow_overlap
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
         self.train, self.test, self.drawn = train, test, train is None
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
@@ -147,7 +150,7 @@ class Study:
         "Look at a user's data before any work"
         t = read(self.test); c = need_both(t, self.test)
         if c['identities'] > c['identities_with_both']: print(f"{self.test}: {c['identities']-c['identities_with_both']} of {c['identities']} identities have only full or only masked images; probes without a match are left out and counted", file=sys.stderr)
-        for o in self.train.values(): refuse_overlap(training_set(o), t)
+        for o in self.train.values(): refuse_overlap(training_set(o), t, self.allow_overlap)
     def data(self, part):
         "Folder of a data set, drawn if need be"
         if not self.drawn: return self.test if part == 'mfsr_rec' else self.train[part]
@@ -183,7 +186,7 @@ def run_row(
     "The registry's line of a run: found there, or trained and measured now"
     begin, r = time.time(), study.preset.recognition
     schedule = getattr(r.schedule, row.train, r.schedule.casia)
-    t = training_set(study.data(row.train), study.masked(row)); test, test_px, pairs = study.test_set(); refuse_overlap(t, test)
+    t = training_set(study.data(row.train), study.masked(row)); test, test_px, pairs = study.test_set(); refuse_overlap(t, test, study.allow_overlap)
     config, data = config_hash(r, study.preset.evaluation, row.loss, row.masks), config_hash(fingerprint(t), fingerprint(test))
     name = f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_'); ident = f'{study.preset.name}/{study.kind}/{name}'
     scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if test.identity[test.domain == x].duplicated().any())]
@@ -208,16 +211,17 @@ def reproduce(
     kind=None,           # Kind of your own data: photos or paper
     results=None,        # Add finished runs to the evidence in this folder
     skip_bad=False,      # Leave out unreadable images?
+    allow_overlap=False, # Let training and test identities have the same names?
     say=print,           # Where the tables go
 ):
     "Compute the paper's tables; returns (the study, its runs)"
     if seeds < 1: raise InputError(f'{seeds} seeds: use 1 or more')
     p = load_preset(preset) if isinstance(preset, str) else preset
     todo, name = rows(tables), Path(train).resolve().name if train else ''
-    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad)
+    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad, allow_overlap)
     if train:
         todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
-        if 'x0' not in read(train): say(f'{train} has no landmarks.csv: rows with drawn masks (KP-SYN) are left out'); todo = [r for r in todo if r.masks != 'kp_syn']
+        if not has_landmarks(read(train)): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
     with busy(study.dest):
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}

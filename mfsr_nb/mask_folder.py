@@ -15,20 +15,22 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .align import detect_points
 from .core import DOMAINS, MASKED, InputError, progress, write_beside
-from .dataset import file_size, load_image, read
+from .dataset import copy_name, file_size, join_landmarks, landmarks, load_image, read, read_landmarks
 from .masking import METHODS, NEEDS_LANDMARKS, check_method, mask_face
 
 # %% ../nbs/11a_mask_folder.ipynb #7f153968
-LANDMARKS = ('auto', 'table', 'template')
+LANDMARKS = ('auto', 'table', 'template', 'mtcnn')
 _jpeg = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 _marks = [f'{c}{i}' for i in range(68) for c in 'xy']
 
-def _points(t):
-    "Landmarks of each row of a table: (68, 2), (5, 2) or None"
-    cols = [c for c in _marks if c in t]; a = np.full((len(t), 136), np.nan); a[:, :len(cols)] = t[cols].to_numpy(float)
-    ok = np.isfinite(a); five = ok[:, :10].all(1) & ~ok[:, 10:].any(1)
-    return [p.reshape(68, 2) if k else p[:10].reshape(5, 2) if f else None for p, k, f in zip(a, ok.all(1), five)]
+def _find(t, how, part):
+    "The table with the landmarks that `how` asks for"
+    if how == 'mtcnn':
+        five = detect_points(t, part).reshape(-1, 10)
+        return t.drop(columns=[c for c in _marks if c in t]).assign(landmarks_from='mtcnn', **{c: five[:, i] for i, c in enumerate(_marks[:10])})
+    return t if how in LANDMARKS else join_landmarks(t, read_landmarks(how)).assign(landmarks_from='csv')
 
 def _write(path, kind, image, flags):
     "Encode and write; a half-written file does no harm, as its line in the recipe is still to come"
@@ -39,13 +41,14 @@ def _write(path, kind, image, flags):
         with f: f.write(data)
     except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror}): free some space or choose another destination') from e
 
-def _mask_one(row, points, dest, method, seed, landmarks, options):
+def _mask_one(row, points, dest, method, seed, how, options):
     "Write the masked image and its segmentation; the recipe's line as a dict"
     image = np.asarray(load_image(row))
-    if landmarks == 'template' or (landmarks == 'auto' and points is None and image.shape[:2] == (112, 112)): points = 'template'
+    if how == 'template' or (how == 'auto' and points is None and image.shape[:2] == (112, 112)): points = 'template'
     m = mask_face(image, method, points, row.key, seed, **options); recipe = m.recipe
-    if recipe.get('landmarks') == 'given': recipe['landmarks'] = 'table'
-    name = row.key if row.key.lower().endswith(('.jpg', '.jpeg')) else row.key+'.jpg'
+    if recipe.get('landmarks') == 'mean': recipe['points'] = 5
+    if recipe.get('landmarks') in ('given', 'mean'): recipe['landmarks'] = own if isinstance(own := getattr(row, 'landmarks_from', None), str) else 'table'
+    name = copy_name(row)
     _write(f'{dest}/images/{name}', '.jpg', cv2.cvtColor(m.image, cv2.COLOR_RGB2BGR), _jpeg)
     _write(f'{dest}/masks/{name}.png', '.png', m.mask.view(np.uint8)*255, (cv2.IMWRITE_PNG_BILEVEL, 1))
     domain = DOMAINS[row.domain if method == 'crop' else MASKED]
@@ -71,11 +74,11 @@ def _start():
     "A masking process has one thread, and leaves Ctrl-C to the one that started it"
     cv2.setNumThreads(0); signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-def _mask_chunk(rows, dest, method, seed, landmarks, options, skip_bad):
+def _mask_chunk(rows, dest, method, seed, how, options, skip_bad):
     "For each row the recipe's line as a dict, or what is wrong as a string; ends after the first such unless `skip_bad`"
-    out, points = [], _points(rows); rows = rows[[c for c in rows if c not in set(_marks)]]
+    out, points = [], landmarks(rows); rows = rows[[c for c in rows if c not in set(_marks)]]
     for row, p in zip(rows.itertuples(), points):
-        try: out.append(_mask_one(row, p, dest, method, seed, landmarks, options))
+        try: out.append(_mask_one(row, p, dest, method, seed, how, options))
         except InputError as e:
             out.append(str(e))
             if not skip_bad: break
@@ -103,26 +106,27 @@ def mask_folder(
     seed:int=0,     # Names the random numbers
     skip_bad=False, # Leave out images that cannot be read or have no landmarks?
     workers=None,   # Processes; one for each core on large data sets when left out
-    landmarks='auto', # One of `LANDMARKS`
+    landmarks='auto', # One of `LANDMARKS`, or a CSV file
     domain='full',  # full: only full faces are masked; all: masked ones too
     **options,      # Of the method
 ):
     "Masked copies of a data set with segmentation and recipe; returns (number written, list of reasons for those left out); raises `InputError`"
     check_method(method, options)
-    if landmarks not in LANDMARKS: raise InputError(f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}')
+    if landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'): raise InputError(f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, or a CSV file')
     if domain not in (DOMAINS[0], 'all'): raise InputError(f'unknown domain {domain!r}: use {DOMAINS[0]} or all')
     if workers is not None and workers < 1: raise InputError(f'{workers} workers: use 1 or more')
-    t, dest = read(src), Path(dest); t = t if domain == 'all' else t[t.domain != MASKED]
+    t, dest = read(src, skip_bad), Path(dest); t = t if domain == 'all' else t[t.domain != MASKED]
     if not len(t): raise InputError(f'{src}: no full faces: only they are masked, unless --domain all')
     if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
-    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; said = options | (dict(landmarks=landmarks) if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
+    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; said = options | (dict(landmarks=landmarks if landmarks in LANDMARKS else 'csv') if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
     old = _recipe(done, part, t, dict(method=method, seed=seed, options=said)); todo = t[~t.key.isin(old)]
     if done.is_file() and not len(todo): return len(old), []
     bad, existed = [], dest.exists()
     with write_beside(part) as f: f.write_text(''.join(json.dumps(r)+'\n' for r in old.values()), encoding='utf-8')
     try:
         with part.open('a', encoding='utf-8') as f:
-            results = _mask_all(todo, workers, dest=dest, method=method, seed=seed, landmarks=landmarks, options=options, skip_bad=skip_bad)
+            if method in NEEDS_LANDMARKS: todo = _find(todo, landmarks, dest/'landmarks.part')
+            results = _mask_all(todo, workers, dest=dest, method=method, seed=seed, how=landmarks, options=options, skip_bad=skip_bad)
             for r in progress(results, total=len(todo), desc=f'masking ({method})'):
                 if isinstance(r, dict): f.write(json.dumps(r | dict(options=said))+'\n')
                 elif skip_bad: bad.append(r)
@@ -131,5 +135,5 @@ def mask_folder(
     except InputError:
         if not part.stat().st_size and not existed: shutil.rmtree(dest)       # refused at the first image: nothing to go on from
         raise
-    os.replace(part, done)
+    os.replace(part, done); (dest/'landmarks.part').unlink(missing_ok=True)
     return len(t)-len(bad), bad

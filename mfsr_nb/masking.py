@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MaskedFace', 'LOWER', 'TEMPLATES', 'VIEWS', 'SIZES', 'Template', 'WARPS', 'METHODS', 'NEEDS_LANDMARKS', 'de', 'crop',
-           'kp_cvx', 'template', 'yaw_proxy', 'yaw_threshold', 'view_of', 'kp_syn', 'check_method', 'landmarks68',
-           'mask_face']
+           'kp_cvx', 'template', 'yaw_proxy', 'yaw_threshold', 'view_of', 'turned_shape68', 'kp_syn', 'check_method',
+           'landmarks68', 'mask_face']
 
 # %% ../nbs/11_masking.ipynb #66ed0ee1
 import inspect, math, zlib
@@ -15,7 +15,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .align import ARCFACE, mean_shape, shape68, similarity, transform_points
+from .align import ARCFACE, five_points, mean_shape, shape68, similarity, transform_points
 from .core import InputError
 
 # %% ../nbs/11_masking.ipynb #24640593
@@ -231,6 +231,21 @@ def view_of(
     p = yaw_proxy(landmarks)
     return 'front' if abs(p) <= yaw_threshold() else 'left' if p < 0 else 'right'
 
+# %% ../nbs/11_masking.ipynb #e2dd74c4
+def _nose_offset(five): e = five[1]-five[0]; return 2*float((five[2]-five[:2].mean(0)) @ e)/max(float(e @ e), 1e-9)
+
+@lru_cache
+def _offset_threshold(): return _nose_offset(five_points(_turn(_mean_head()[0], VIEWS['right']/2, _mean_head()[1])))
+
+def turned_shape68(
+    five, # (5, 2) eye centres, nose tip, mouth corners
+):
+    "(68, 2): `shape68` of a face that looks ahead, the mean head's nearest view carried to the five points of one that does not; raises `InputError` as that does"
+    front, p = shape68(five), _nose_offset(np.asarray(five, float))
+    if abs(p) <= _offset_threshold(): return front
+    head = _anchors('left' if p < 0 else 'right')
+    return transform_points(similarity(five_points(head), five), head)
+
 # %% ../nbs/11_masking.ipynb #73ed0211
 WARPS = dict(similarity=[28, 2, 14, 8], homography=[28, 2, 14, 8, 5, 11], piecewise=[28, 2, 14, 8, 4, 6, 10, 12, 33])    # their anchors
 
@@ -335,7 +350,7 @@ def landmarks68(
         return shape68(ARCFACE*size[0]/112), 'template'
     l = None if landmarks is None or isinstance(landmarks, str) else np.asarray(landmarks, float)
     if l is None or l.shape not in ((68, 2), (5, 2)) or not np.isfinite(l).all(): raise InputError('no 68 or five landmarks: run mfsr_align first, give a landmarks.csv, or use --landmarks template on aligned crops')
-    return (l, 'given') if len(l) == 68 else (shape68(l), 'mean')
+    return (l, 'given') if len(l) == 68 else (turned_shape68(l), 'mean')
 
 def mask_face(
     image,          # uint8 (H, W, 3)

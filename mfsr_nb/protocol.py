@@ -722,7 +722,7 @@ def evaluate(
 # %% ../nbs/04_protocol.ipynb #2be5bfa3
 def evaluate_file(
     npz,              # File of `save_embeddings`
-    pairs=None,       # File of `write_pairs`; drawn if left out
+    pairs=None,       # File of `write_pairs`, or a table of pairs; drawn if left out
     out=None,         # JSON file to write
     plots=None,       # Folder for `report.html`
     save_pairs=None,  # File to write the pairs to
@@ -736,7 +736,7 @@ def evaluate_file(
     a = load_embeddings(npz)
     names = scenario.split(',') if isinstance(scenario, str) else list(scenario)
     for o in names: scenario_domains(o)
-    table = None if pairs is None else read_pairs(pairs, a['path'])
+    table = pairs if pairs is None or isinstance(pairs, pd.DataFrame) else read_pairs(pairs, a['path'])
     try: studies = {s: study(a['embedding'], a['identity'], a['masked'], None if i else table, s, by, bootstrap, seed, a['path'], **kwargs) for i,s in enumerate(names)}
     except InputError as e: raise InputError(f'{npz}: {e}') from e
     metrics = studies[names[0]].metrics | {o: studies[o].metrics for o in names[1:]}

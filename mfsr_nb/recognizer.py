@@ -104,13 +104,14 @@ LOSSES = dict(softmax=Softmax)
 def training_set(
     data,           # Data set of full faces, any layout
     generated=None, # Folder that `mfsr_mask` wrote, or any data set whose images are masked; None trains on full faces only
+    skip_bad=False, # Leave out damaged records?
 ):
     "One table with a column `label` (0..N-1)"
-    full = read(data); full = full[full.domain == FULL]
+    full = read(data, skip_bad); full = full[full.domain == FULL]
     if not len(full): raise InputError(f'{data}: no full faces: training needs them')
     parts = [full]
     if generated is not None:
-        gen = read(generated)
+        gen = read(generated, skip_bad)
         gen = gen[gen.domain == MASKED] if (gen.domain == MASKED).any() else gen.assign(domain=MASKED)
         if extra := sorted(set(gen.identity)-set(full.identity)): raise InputError(f'{generated}: identity {extra[0]!r} is not among the full faces of {data}: mask that data set')
         parts.append(gen)
@@ -364,5 +365,5 @@ def embed_dataset(
 ):
     "(table, embeddings (n, dim), unreadable files)"
     model = model if isinstance(model, nn.Module) else load_recognizer(model, 'cuda' if torch.cuda.is_available() else 'cpu')
-    t, px, bad = load_pixels(data if isinstance(data, pd.DataFrame) else read(data), model.config['size'], skip_bad)
+    t, px, bad = load_pixels(data if isinstance(data, pd.DataFrame) else read(data, skip_bad), model.config['size'], skip_bad)
     return t, embed_pixels(model, px, flip), bad
