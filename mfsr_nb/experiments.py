@@ -221,7 +221,7 @@ def reproduce(
     study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad, allow_overlap)
     if train:
         todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
-        if not has_landmarks(read(train)): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
+        if 'x0' not in read(train): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
     with busy(study.dest):
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
