@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'METRICS', 'Row', 'rows', 'append_run', 'read_runs', 'interval95', 'by_cell', 'table', 'paper_numbers',
-           'Study', 'run_row', 'reproduce', 'report', 'results_dir', 'tables_as_notebooks']
+           'check_data', 'Study', 'run_row', 'reproduce', 'report', 'results_dir', 'tables_as_notebooks']
 
 # %% ../nbs/30_experiments.ipynb #6948d823
 import json, os, subprocess, sys, time
@@ -125,6 +125,18 @@ def paper_numbers(
     try: return cell_values(alias.get(cell, cell))
     except (KeyError, ValueError): return {}
 
+# %% ../nbs/30_experiments.ipynb #6232e362
+def check_data(
+    train,               # Training world -> its folder
+    test,                # Folder of the test set
+    skip_bad=False,      # Leave out damaged records?
+    allow_overlap=False, # Let training and test identities have the same names?
+):
+    "Look at a user's data before any work, and say what was read; raises `InputError` on what cannot be trained or tested on"
+    t = read(test, skip_bad); c = need_both(t, test); print(summary(t, test), file=sys.stderr)
+    if c['identities'] > c['identities_with_both']: print(f"{test}: {c['identities']-c['identities_with_both']} of {c['identities']} identities have only full or only masked images; probes without a match are left out and counted", file=sys.stderr)
+    for o in train.values(): t2 = training_set(o, None, skip_bad); print(summary(t2, o), file=sys.stderr); refuse_overlap(t2, t, allow_overlap)
+
 # %% ../nbs/30_experiments.ipynb #63805216
 class Study:
     "The data sets and finished runs of one preset in one folder"
@@ -145,12 +157,7 @@ class Study:
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
         self.kind = kind or ('world' if self.drawn else 'photos')
-        if not self.drawn: self._check()
-    def _check(self):
-        "Look at a user's data before any work"
-        t = read(self.test); c = need_both(t, self.test)
-        if c['identities'] > c['identities_with_both']: print(f"{self.test}: {c['identities']-c['identities_with_both']} of {c['identities']} identities have only full or only masked images; probes without a match are left out and counted", file=sys.stderr)
-        for o in self.train.values(): refuse_overlap(training_set(o), t, self.allow_overlap)
+        if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
     def data(self, part):
         "Folder of a data set, drawn if need be"
         if not self.drawn: return self.test if part == 'mfsr_rec' else self.train[part]
@@ -170,7 +177,7 @@ class Study:
     def test_set(self):
         "(table, pixels, stored pairs) of the test set, decoded once"
         if not hasattr(self, '_decoded'):
-            t, px = self.decode(read(self.data('mfsr_rec')))
+            t, px = self.decode(read(self.data('mfsr_rec'), self.skip_bad))
             v = self.preset.evaluation.verification; need_both(t, self.data('mfsr_rec'))
             f = self.dest/f'pairs-{config_hash(v, fingerprint(t))[:6]}.csv'
             if not f.is_file(): write_pairs(f, make_pairs(t.identity, t.domain, v.sets, v.matched, v.unmatched, seed=v.seed, key=t.key), t.key)
@@ -186,7 +193,7 @@ def run_row(
     "The registry's line of a run: found there, or trained and measured now"
     begin, r = time.time(), study.preset.recognition
     schedule = getattr(r.schedule, row.train, r.schedule.casia)
-    t = training_set(study.data(row.train), study.masked(row)); test, test_px, pairs = study.test_set(); refuse_overlap(t, test, study.allow_overlap)
+    t = training_set(study.data(row.train), study.masked(row), study.skip_bad); test, test_px, pairs = study.test_set(); refuse_overlap(t, test, study.allow_overlap)
     config, data = config_hash(r, study.preset.evaluation, row.loss, row.masks), config_hash(fingerprint(t), fingerprint(test))
     name = f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_'); ident = f'{study.preset.name}/{study.kind}/{name}'
     scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if test.identity[test.domain == x].duplicated().any())]
@@ -221,7 +228,7 @@ def reproduce(
     study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad, allow_overlap)
     if train:
         todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
-        if 'x0' not in read(train): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
+        if 'x0' not in read(train, skip_bad): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
     with busy(study.dest):
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
