@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ARCFACE', 'similarity', 'transform_points', 'template', 'five_points', 'warp', 'align', 'detect_points',
-           'stated_crop', 'mean_shape', 'shape68', 'crop_share', 'align_folder']
+           'stated_crop', 'mean_shape', 'shape68', 'align_folder']
 
-# %% ../nbs/03_align.ipynb #52afae74
-import json, os
+# %% ../nbs/03_align.ipynb #b5d4d47d
+import json, os, shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -132,7 +132,7 @@ def shape68(
     if np.shape(five) != (5, 2) or not np.isfinite(five).all(): raise InputError(f'five landmarks of shape {np.shape(five)}, some perhaps not numbers: give (5, 2): eye centres, nose tip, mouth corners')
     return transform_points(similarity(ARCFACE, five), mean_shape())
 
-# %% ../nbs/03_align.ipynb #0e574ad3
+# %% ../nbs/03_align.ipynb #0af3ddba
 def _points_of(t, how, part, device, batch):
     "Landmarks of each row ((5, 2), (68, 2) or None), and a word for where each is from"
     own = [None]*len(t) if how == 'mtcnn' else landmarks(t)
@@ -152,13 +152,23 @@ def _align_one(r, points, share, dest, size, margin):
     return dict(path=name, identity=r.identity, domain=DOMAINS[r.domain], **{k: getattr(r, k) for k in ('mask_type', 'split') if isinstance(getattr(r, k, None), str)},
                 **{f'{a}{i}': round(float(v), 2) for i, q in enumerate(p) for a, v in zip('xy', q)})
 
-def crop_share(
-    points,        # (5, 2) or (68, 2) landmarks
-    size, margin,  # Of the crop
-    width, height, # Of the image
-):
-    "Side of the crop around these landmarks, in shorter sides of the image"
-    return size/np.hypot(*similarity(five_points(points), template(size, margin))[:, 0])/min(width, height)
+def _share(path, points, size, margin, wh):
+    "Side of the crop around an image's landmarks, in its shorter sides; NaN where it has none"
+    if points is None: return np.nan
+    try: return size/np.hypot(*similarity(five_points(points), template(size, margin))[:, 0])/min(wh)
+    except InputError as e: raise InputError(f'{path}: {e}: mend its row') from e
+
+# %% ../nbs/03_align.ipynb #804cd272
+def _sizes(t, ex, skip_bad):
+    "(rows of readable images, their (width, height), reasons for the others); raises `InputError` where there are others and `skip_bad` is off"
+    bad = []
+    def size_of(path):
+        try: return open_pixels(path).shape[1::-1]
+        except InputError as e: bad.append(str(e))
+    wh = list(progress(ex.map(size_of, t.path), total=len(t), desc='opening images'))
+    if bad and (not skip_bad or len(bad) == len(t)): raise InputError(min(bad)+(f' (and {len(bad)-1} more like it)' if len(bad) > 1 else ''))
+    ok = [i for i, o in enumerate(wh) if o is not None]
+    return t.iloc[ok].reset_index(drop=True), [wh[i] for i in ok], bad
 
 # %% ../nbs/03_align.ipynb #bc0be1b4
 def align_folder(
@@ -178,19 +188,16 @@ def align_folder(
     if how not in ('auto', 'table', 'mtcnn'): t, how = join_landmarks(t, read_landmarks(how)), 'table'
     made, about = dest/'align.json', dict(size=size, margin=margin, landmarks=how, images=len(t), bytes=sum(map(file_size, t.path)))
     if made.is_file() and json.loads(made.read_text()) != about: raise InputError(f'{dest}: holds crops made with other settings or of other images: choose another destination, or remove it')
-    new, bad = not dest.exists(), []
-    def size_of(path):
-        try: return open_pixels(path).shape[1::-1]
-        except InputError as e: bad.append(str(e))
+    if (new := not made.is_file()) and dest.exists() and [o for o in dest.iterdir() if o.name != '.lock']: raise InputError(f'{dest}: holds something else: choose another destination')
     with busy(dest), ThreadPoolExecutor(os.cpu_count()) as ex:
-        wh = list(progress(ex.map(size_of, t.path), total=len(t), desc='opening images'))
-        if bad and (not skip_bad or len(bad) == len(t)):
-            if new: (dest/'.lock').unlink(); dest.rmdir()
-            raise InputError(min(bad)+(f' (and {len(bad)-1} more like it)' if len(bad) > 1 else ''))
-        ok = [i for i, o in enumerate(wh) if o is not None]; t, wh = t.iloc[ok].reset_index(drop=True), [wh[i] for i in ok]
-        with write_beside(made) as f: f.write_text(json.dumps(about))
-        points, source = _points_of(t, how, dest/'landmarks.part', device, batch)
-        t['side'] = [np.nan if p is None else crop_share(p, size, margin, *s) for p, s in zip(points, wh)]
+        try:
+            t, wh, bad = _sizes(t, ex, skip_bad)
+            with write_beside(made) as f: f.write_text(json.dumps(about))
+            points, source = _points_of(t, how, dest/'landmarks.part', device, batch)
+            t['side'] = [_share(path, p, size, margin, s) for path, p, s in zip(t.path, points, wh)]
+        except InputError:
+            if new: shutil.rmtree(dest)                          # refused before any crop: nothing to go on from
+            raise
         share = t.groupby('domain').side.transform('median').fillna(t.side.median()).fillna(1.)
         rows = list(progress(ex.map(lambda a: _align_one(*a, dest, size, margin), zip(t.itertuples(), points, share)), total=len(t), desc='aligning'))
         out = pd.DataFrame(rows).assign(landmarks_from=source)

@@ -59,6 +59,8 @@ def mfsr_align(
 ):
     "Align faces by a similarity to the template of ArcFace; where no face is found, the centred square"
     from mfsr_nb.align import align_folder
+    from mfsr_nb.dataset import read, summary
+    print(summary(read(src, skip_bad), src), file=sys.stderr)
     t, report, bad = align_folder(src, dest, size, margin, landmarks, device or None, skip_bad=skip_bad); _tell(bad)
     print(f'{dest}: {len(t)} crops of {size} x {size}')
     for d, by in report.items():
@@ -95,6 +97,8 @@ def mfsr_mask(
     skip_bad:store_true=False, # Leave out images that cannot be read or have no landmarks?
 ):
     "Put masks on a folder of faces"
+    from mfsr_nb.dataset import read, summary
+    print(summary(read(src, skip_bad), src), file=sys.stderr)
     from mfsr_nb.mask_folder import mask_folder
     n, bad = mask_folder(src, dest, method, seed, skip_bad, workers or None, landmarks, domain, **(dict(warp=warp) if warp else {}))
     print(f'{dest}: {n} masked faces by {method}')
@@ -140,9 +144,10 @@ def mfsr_embed(
     skip_bad:store_true=False, # Leave out unreadable images?
 ):
     "Embed every image of a data set"
+    from mfsr_nb.dataset import summary
     from mfsr_nb.protocol import save_embeddings
     from mfsr_nb.recognizer import embed_dataset
-    t, phi, bad = embed_dataset(data, weights, flip, skip_bad); _tell(bad)
+    t, phi, bad = embed_dataset(data, weights, flip, skip_bad); _tell(bad); print(summary(t, data), file=sys.stderr)
     save_embeddings(out, phi, t.identity, t.domain, t.path)
     print(f'{out}: {phi.shape[0]} embeddings of length {phi.shape[1]}, {t.identity.nunique()} identities')
 

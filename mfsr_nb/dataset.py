@@ -36,7 +36,7 @@ def find_images(
     if not found: raise InputError(f'{root}: no images here ({", ".join(IMAGE_TYPES)}): check the path')
     return sorted(found)
 
-# %% ../nbs/02_dataset.ipynb #f9833801
+# %% ../nbs/02_dataset.ipynb #b8944b0d
 def index_table(
     root,     # The data set's folder
     keys,     # Relative paths
@@ -53,6 +53,7 @@ def index_table(
 def _csv(f, **kwargs):
     "A CSV file as a table"
     try: return pd.read_csv(f, **kwargs)
+    except OSError as e: raise InputError(f'{f}: cannot be read ({e.strerror}): check the path') from e
     except (ValueError, UnicodeDecodeError) as e: raise InputError(f'{f}: not a readable CSV file ({" ".join(str(e).split())}): mend or remove it') from e
 
 def read_landmarks(
@@ -306,8 +307,8 @@ def read_bytes(
         if int(m[3]) >= len(images): raise InputError(f'{path}: the pack holds {len(images)} images only: read it again')
         return images[int(m[3])]
     try: return Path(path).read_bytes()
-    except FileNotFoundError as e: raise InputError(f'{path}: no such file: mend or remove it, or use --skip-bad') from e
-    except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror}): mend or remove it, or use --skip-bad') from e
+    except FileNotFoundError as e: raise InputError(f'{path}: no such file: mend or remove it, or use --skip_bad') from e
+    except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror}): mend or remove it, or use --skip_bad') from e
 
 def file_size(
     path, # Of the table
@@ -348,13 +349,14 @@ def need_both(
     who = t.identity.iloc[0]
     raise InputError(f'{name}: ' + (f'no {lacks} images at all' if lacks else f'no identity has both a full and a masked image ({who!r} has only one kind)') + ': matching masked to full faces needs both kinds of the same person')
 
-# %% ../nbs/02_dataset.ipynb #0c4a5450
+# %% ../nbs/02_dataset.ipynb #0db701a4
 def _layout(root):
     "The reader for a folder"
     subs = [o.name for o in sorted(root.iterdir()) if o.is_dir() and not o.name.startswith('.')]
     some = lambda o: sorted(p.stem for p in (root/o).iterdir() if p.suffix.lower() in IMAGE_TYPES)
     if (root/'recipe.jsonl').is_file(): return read_generated
     if (root/'recipe.jsonl.part').is_file(): raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
+    if (root/'align.json').is_file() and not (root/'landmarks.csv').is_file(): raise InputError(f'{root}: aligning was stopped half-way: run mfsr_align again')
     if any(root.glob('*.rec')): return read_recordio
     if any((root/o).is_dir() for o in (*_rmfrd, _rmfrd_top)): return read_rmfrd
     if (root/'mfr2_labels.txt').is_file(): return read_mfr2
@@ -407,7 +409,7 @@ def open_pixels(
     "The image as uint8 (H, W, 3) RGB, upright; raises `InputError` naming an unreadable file"
     data = read_bytes(path)
     try: return decode(data, small)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e: raise InputError(f'{path}: not a readable image: mend or remove it, or use --skip-bad') from e
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e: raise InputError(f'{path}: not a readable image: mend or remove it, or use --skip_bad') from e
 
 def copy_name(
     row, # Of the table

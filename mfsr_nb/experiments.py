@@ -168,7 +168,7 @@ class Study:
         out = self.dest/'generated'/row.train/row.masks
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
     def leave_out(self, bad):
-        "Count and list what --skip-bad leaves out"
+        "Count and list what --skip_bad leaves out"
         if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr)
         self.unreadable |= set(bad)
     def decode(self, t):
