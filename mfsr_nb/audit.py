@@ -115,18 +115,20 @@ def report_text(
         rows.append((name, len(o))); rows += [('', ' = '.join(e) if isinstance(e, list) else e) for e in o[:show]] + ([('', f'and {len(o)-show} more')] if len(o) > show else [])
     return '\n'.join(f'{k:24}{v}' for k, v in rows)
 
-# %% ../nbs/02b_audit.ipynb #2aac225a
+# %% ../nbs/02b_audit.ipynb #71bc28db
 def figure_statistics(
     t, # Table from `audit`, or any table of images
 ):
     "Figure 2: images for each identity by domain, kinds of mask, image sizes"
     import matplotlib.pyplot as plt, seaborn as sns
     kinds = t.mask_type[t.mask_type.fillna('') != ''] if 'mask_type' in t else t.identity[:0]
-    panels = [True, len(kinds) > 0, 'width' in t]; fig, axs = plt.subplots(1, sum(panels), figsize=(1+3*sum(panels), 2.6), dpi=72, squeeze=False); axs = list(axs[0])
+    seen = t[t.width > 0] if 'width' in t else t[:0]; sizes = len(seen) and len(seen[['width', 'height']].drop_duplicates()) > 1
+    panels = 1+(len(kinds) > 0)+bool(sizes); fig, axs = plt.subplots(1, panels, figsize=(1+3*panels, 2.6), dpi=72, squeeze=False); axs = list(axs[0])
     n = t.assign(domain=np.array(DOMAINS)[t.domain.to_numpy()]).groupby(['identity', 'domain'], observed=True).size().rename('images').reset_index()
-    sns.histplot(n, x='images', hue='domain', hue_order=DOMAINS, multiple='dodge', discrete=n.images.max() < 40, ax=axs[0]); axs[0].set(xlabel='images of an identity', ylabel='identities')
-    if panels[1]: sns.countplot(y=kinds.astype(str), order=kinds.value_counts().index[:10], color='C1', ax=axs[1]); axs[1].set(xlabel='masked images', ylabel='')
-    if panels[2]: sns.histplot(t[t.width > 0], x='width', y='height', bins=20, ax=axs[-1]); axs[-1].set(xlabel='width, pixels', ylabel='height')
+    sns.histplot(n, x='images', hue='domain', hue_order=DOMAINS, multiple='dodge', discrete=n.images.max() < 40, shrink=.8, ax=axs[0]); axs[0].set(xlabel='images of an identity', ylabel='identities', ylim=(0, 1.4*axs[0].get_ylim()[1]))
+    axs[0].xaxis.get_major_locator().set_params(integer=True)
+    if len(kinds): sns.countplot(y=kinds.astype(str), order=kinds.value_counts().index[:10], color='C1', ax=axs[1]); axs[1].set(xlabel='masked images', ylabel='')
+    if sizes: sns.histplot(seen, x='width', y='height', bins=20, ax=axs[-1]); axs[-1].set(xlabel='width, pixels', ylabel='height')
     fig.tight_layout(); return fig
 
 # %% ../nbs/02b_audit.ipynb #2dad450c
