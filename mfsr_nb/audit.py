@@ -131,7 +131,7 @@ def figure_statistics(
     if sizes: sns.histplot(seen, x='width', y='height', bins=20, ax=axs[-1]); axs[-1].set(xlabel='width, pixels', ylabel='height')
     fig.tight_layout(); return fig
 
-# %% ../nbs/02b_audit.ipynb #2dad450c
+# %% ../nbs/02b_audit.ipynb #0f21dc22
 def figure_examples(
     t,           # Table of images
     people:int=8, # Columns: identities with both domains first
@@ -144,7 +144,7 @@ def figure_examples(
     rng, by = np.random.default_rng(seed), {x: t[t.domain == x].groupby('identity').path.apply(list) for x in (FULL, MASKED)}
     both = sorted(set(by[FULL].index) & set(by[MASKED].index)); one = sorted(set(t.identity)-set(both))
     who = [*rng.permutation(both), *rng.permutation(one)][:people]
-    fig, axs = plt.subplots(2*rows, len(who), figsize=(len(who), 2*rows), dpi=72, squeeze=False)
+    fig, axs = plt.subplots(2*rows, len(who), figsize=(len(who), 2*rows), dpi=64, squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for c, i in enumerate(who):
         for x in (FULL, MASKED):
