@@ -151,16 +151,17 @@ def figure_examples(
             for k, p in enumerate(rng.permutation(by[x].get(i, []))[:rows]): axs[x*rows+k, c].imshow(open_square(str(p), size))
     fig.tight_layout(pad=.2); return fig
 
-# %% ../nbs/02b_audit.ipynb #1b29dae3
+# %% ../nbs/02b_audit.ipynb #8cc97c6b
 def write_audit(
-    out, # Folder for `audit.json` and `statistics.png`
+    out, # Folder for `audit.json`, `statistics.png` and `examples.png`
     r,   # From `audit`
     t,   # From `audit`
 ):
-    "Write the report and Figure 2"
+    "Write the report and Figures 2 and 3"
     from pathlib import Path
     import matplotlib.pyplot as plt
     with write_beside(Path(out)/'audit.json') as f: f.write_text(json.dumps(r, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
-    fig = figure_statistics(t)
-    with write_beside(Path(out)/'statistics.png') as f: fig.savefig(f)
-    plt.close(fig)
+    seen = t[t.width > 0]
+    for name, fig in (('statistics', figure_statistics(seen)), ('examples', figure_examples(seen))) if len(seen) else ():
+        with write_beside(Path(out)/f'{name}.png') as f: fig.savefig(f)
+        plt.close(fig)

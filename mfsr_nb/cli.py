@@ -38,14 +38,14 @@ def _tell(bad):
 def mfsr_audit(
     data:str,                # Data set in any layout: a folder, a .rec, a .bin, a list of `path label` lines
     test:str='',             # Data set that will be tested on: what is in both is listed
-    out:str='',              # Folder for audit.json (everything) and statistics.png
+    out:str='',              # Folder for audit.json (everything), statistics.png and examples.png (Figures 2 and 3)
     show:int=3,              # Examples of each finding
 ):
     "What a data set holds and what is wrong with it: counts, corrupt files, copies, clashing labels, people in one domain only, people trained and tested on"
     from mfsr_nb.audit import audit, report_text, write_audit
     r, t = audit(data, test or None)
     print(report_text(r, show))
-    if out: write_audit(out, r, t); print(f'{out}/audit.json, {out}/statistics.png')
+    if out: write_audit(out, r, t); print(f'{out}: audit.json, statistics.png, examples.png')
 
 @command
 def mfsr_align(
