@@ -215,9 +215,34 @@ def masking():
         for method, o in [('de', {}), ('crop', {}), ('kp_cvx', {}), ('kp_syn', {}), ('kp_syn', dict(warp='homography')), ('kp_syn', dict(warp='piecewise'))]:
             secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', method, workers=1, **o), lambda: plain(1), n=3)
             yield row(' '.join(['masking by', method, *o.values()]) + ', one process', 'decoding and encoding the same files (Pillow), one thread', secs, n, 'images/s')
-        few = timed(lambda: mask_folder(d / 'src', d / 'few', 'de', workers=1))
-        secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', 'de', workers=2), lambda: plain(2), n=3)
-        yield row('masking by de, two processes, their start included', 'decoding and encoding the same files (Pillow), two threads', secs, n, 'images/s', f'the start takes about {np.median(secs[:, 0]) - few / 2:.0f} s')
+        secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', 'kp_syn'), lambda: plain(2), n=3)
+        yield row(f'masking {n:,} images by kp_syn on two cores, one process (the default for so few)', 'decoding and encoding the same files (Pillow), two threads', secs, n, 'images/s')
+        marks, more = pd.read_csv(d / 'src/landmarks.csv'), [f'c{c}_{k}' for c in range(5) for k in names]
+        for k in more: (d / 'src' / k).parent.mkdir(exist_ok=True); (d / 'plain' / k).parent.mkdir(exist_ok=True); os.link(d / 'src' / k.split('_', 1)[1], d / 'src' / k)
+        pd.concat([marks] + [marks.assign(path=f'c{c}_' + marks.path) for c in range(5)]).to_csv(d / 'src/landmarks.csv', index=False)
+        names += more
+        secs = pairs(lambda: mask_folder(d / 'src', d / f'out{next(turn)}', 'kp_syn', workers=2), lambda: plain(2), n=2)
+        yield row(f'masking {len(names):,} images by kp_syn on two cores, two processes with their start', 'decoding and encoding the same files (Pillow), two threads', secs, len(names), 'images/s')
+
+
+def mtcnn():
+    "Landmarks of 160 px crops against facenet-pytorch's own MTCNN on the same images, in its best form: batches of equal size"
+    import importlib.util
+    if importlib.util.find_spec('facenet_pytorch') is None: print('facenet-pytorch is not installed: no MTCNN to measure'); return
+    import facenet_pytorch, torch
+    from mfsr_nb.dataset import open_pixels, read
+    from mfsr_nb.mtcnn import find_landmarks, load_mtcnn
+    from mfsr_nb.world import FaceWorld
+    n, lfw = 192, ROOT.parent / 'shared' / 'data' / 'lfw'
+    images = [open_pixels(p) for p in read(lfw).path.sample(n, random_state=0)] if lfw.is_dir() else list(FaceWorld(seed=0, size=160).faces(np.arange(n), np.zeros(n, int), None).image)
+    net, own = load_mtcnn('cpu'), facenet_pytorch.MTCNN(keep_all=True, device='cpu')
+    def theirs():
+        found = []
+        for i in range(0, n, 32): found += list(own.detect(np.stack([np.pad(o, ((40, 40), (40, 40), (0, 0))) for o in images[i:i + 32]]), landmarks=True)[2])
+        return found
+    ours = lambda: find_landmarks(images, net)
+    rate = f"found {np.isfinite(ours()[:, 0, 0]).mean():.1%} and {np.mean([o is not None and len(o) > 0 for o in theirs()]):.1%}, border of 25 % for both"
+    yield row(f"landmarks of {'LFW' if lfw.is_dir() else 'drawn'} crops of 160 px", "facenet-pytorch's own MTCNN, 32 at a time", pairs(ours, theirs, 3), n, 'images/s', rate)
 
 
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
@@ -230,7 +255,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, masking=masking, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
