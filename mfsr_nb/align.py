@@ -6,8 +6,8 @@
 __all__ = ['ARCFACE', 'similarity', 'transform_points', 'template', 'five_points', 'warp', 'align', 'detect_points',
            'stated_crop', 'mean_shape', 'shape68', 'align_folder']
 
-# %% ../nbs/03_align.ipynb #b5d4d47d
-import json, os, shutil
+# %% ../nbs/03_align.ipynb #069e79f9
+import json, os, re, shutil, zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from .core import DOMAINS, InputError, busy, progress, write_beside
-from .dataset import copy_name, file_size, join_landmarks, landmarks, load_image, open_pixels, read, read_landmarks
+from .dataset import copy_names, file_size, join_landmarks, landmarks, load_image, open_pixels, read, read_landmarks
 
 # %% ../nbs/03_align.ipynb #c84c719e
 def similarity(
@@ -80,29 +80,30 @@ def align(
     m = similarity(five_points(points), template(size, margin))
     return warp(im, m, (size, size)), m
 
-# %% ../nbs/03_align.ipynb #43d01f51
+# %% ../nbs/03_align.ipynb #8912a67e
 def detect_points(
     t,           # Table of images
     part,        # File that keeps what was found: a stopped search goes on
     device=None, # None: a GPU where there is one
     batch:int=64, # Images at a time
 ):
-    "Five points of each row by MTCNN, (n, 5, 2), NaN where no face is found or the image cannot be read; raises `InputError` where the weights are missing"
-    done = {} if not part.is_file() else {k: np.array(p, float) for k, p in map(json.loads, (l for l in part.read_text(encoding='utf-8').splitlines(True) if l.endswith('\n')))}
-    todo = [i for i, k in enumerate(t.key) if k not in done]
+    "Five points of each row by MTCNN, (n, 5, 2), NaN where no face is found or the image cannot be read; the same whether stopped or not; raises `InputError` where the weights are missing"
+    done = {} if not part.is_file() else {i: p for i, p in map(json.loads, (l for l in part.read_text(encoding='utf-8').splitlines(True) if l.endswith('\n')))}
+    chunks = [t.iloc[i:i+batch] for i in range(0, len(t), batch)]           # a chunk is searched as a whole, or again
     def look(path):
         try: return open_pixels(path)
         except InputError: return np.zeros((1, 1, 3), np.uint8)                # said where it is opened for good
-    if todo:
+    if len(done) < len(chunks):
         from mfsr_nb.mtcnn import find_landmarks, load_mtcnn
         net = load_mtcnn(device)
         with part.open('a', encoding='utf-8') as f, ThreadPoolExecutor(os.cpu_count()) as ex:
-            bar = progress(range(len(t)), desc='looking for faces', initial=len(done))
-            for b in (todo[i:i+batch] for i in range(0, len(todo), batch)):
-                for i, p in zip(b, find_landmarks(list(ex.map(look, t.path.iloc[b])), net)): done[t.key.iloc[i]] = p; f.write(json.dumps([t.key.iloc[i], np.round(p, 3).tolist()])+'\n')
-                f.flush(); bar.update(len(b))
+            bar = progress(range(len(t)), desc='looking for faces', initial=min(len(done)*batch, len(t)))
+            for i, c in enumerate(chunks):
+                if i in done: continue
+                done[i] = np.float64(find_landmarks(list(ex.map(look, c.path)), net)).round(3).tolist()
+                f.write(json.dumps([i, done[i]])+'\n'); f.flush(); bar.update(len(c))
             bar.close()
-    return np.array([done[k] for k in t.key], float).reshape(-1, 5, 2)
+    return np.array([p for i in range(len(chunks)) for p in done[i]], float).reshape(-1, 5, 2)
 
 def stated_crop(
     width:float, height:float, # Of the image, pixels
@@ -132,7 +133,7 @@ def shape68(
     if np.shape(five) != (5, 2) or not np.isfinite(five).all(): raise InputError(f'five landmarks of shape {np.shape(five)}, some perhaps not numbers: give (5, 2): eye centres, nose tip, mouth corners')
     return transform_points(similarity(ARCFACE, five), mean_shape())
 
-# %% ../nbs/03_align.ipynb #0af3ddba
+# %% ../nbs/03_align.ipynb #0e574ad3
 def _points_of(t, how, part, device, batch):
     "Landmarks of each row ((5, 2), (68, 2) or None), and a word for where each is from"
     own = [None]*len(t) if how == 'mtcnn' else landmarks(t)
@@ -145,7 +146,7 @@ def _points_of(t, how, part, device, batch):
 
 def _align_one(r, points, share, dest, size, margin):
     "Write a crop; its line of landmarks.csv as a dict"
-    im, name = load_image(r), copy_name(r)
+    im, name = load_image(r), r.copy_to
     m = stated_crop(*im.size, share, size) if points is None else similarity(five_points(points), template(size, margin))
     with write_beside(dest/name) as f: warp(im, m, (size, size)).save(f, quality=95, subsampling=0)
     p = template(size, margin) if points is None else transform_points(m, points)
@@ -170,7 +171,15 @@ def _sizes(t, ex, skip_bad):
     ok = [i for i, o in enumerate(wh) if o is not None]
     return t.iloc[ok].reset_index(drop=True), [wh[i] for i in ok], bad
 
-# %% ../nbs/03_align.ipynb #bc0be1b4
+# %% ../nbs/03_align.ipynb #8ce56f98
+def _made(f):
+    "What an `align.json` says, an empty dict where there is none"
+    try: return json.loads(f.read_text(encoding='utf-8')) if f.is_file() else {}
+    except ValueError as e: raise InputError(f'{f}: damaged: remove the folder and run mfsr_align again') from e
+
+def _report(out): return {d: g.landmarks_from.value_counts().to_dict() for d, g in out.groupby('domain')}
+
+# %% ../nbs/03_align.ipynb #22196c09
 def align_folder(
     src,              # Data set in any layout
     dest,             # Folder to write
@@ -186,9 +195,12 @@ def align_folder(
     if size < 8 or not 0 <= margin <= 2: raise InputError(f'size {size}, margin {margin}: use 8 pixels or more, and a margin of 0 to 2')
     if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
     if how not in ('auto', 'table', 'mtcnn'): t, how = join_landmarks(t, read_landmarks(how)), 'table'
-    made, about = dest/'align.json', dict(size=size, margin=margin, landmarks=how, images=len(t), bytes=sum(map(file_size, t.path)))
-    if made.is_file() and json.loads(made.read_text()) != about: raise InputError(f'{dest}: holds crops made with other settings or of other images: choose another destination, or remove it')
-    if (new := not made.is_file()) and dest.exists() and [o for o in dest.iterdir() if o.name != '.lock']: raise InputError(f'{dest}: holds something else: choose another destination')
+    made, about = dest/'align.json', dict(size=size, margin=margin, landmarks=how, images=len(t), bytes=sum(map(file_size, t.path)), points=zlib.crc32(t[[c for c in t if re.fullmatch('[xy]\\d+', c)]].to_numpy(float).tobytes()))
+    old = _made(made)
+    if old and {k: old.get(k) for k in about} != about: raise InputError(f'{dest}: holds crops made with other settings or of other images: choose another destination, or remove it')
+    if (new := not old) and dest.exists() and [o for o in dest.iterdir() if o.name != '.lock']: raise InputError(f'{dest}: holds something else: choose another destination')
+    if 'left_out' in old: out = pd.read_csv(dest/'landmarks.csv', dtype=dict(path=str, identity=str), keep_default_na=False, na_values=['']); return out, _report(out), old['left_out']
+    t['copy_to'] = copy_names(t)
     with busy(dest), ThreadPoolExecutor(os.cpu_count()) as ex:
         try:
             t, wh, bad = _sizes(t, ex, skip_bad)
@@ -202,5 +214,6 @@ def align_folder(
         rows = list(progress(ex.map(lambda a: _align_one(*a, dest, size, margin), zip(t.itertuples(), points, share)), total=len(t), desc='aligning'))
         out = pd.DataFrame(rows).assign(landmarks_from=source)
         with write_beside(dest/'landmarks.csv') as f: out.to_csv(f, index=False)
+        with write_beside(made) as f: f.write_text(json.dumps(about | dict(left_out=bad)))
         (dest/'landmarks.part').unlink(missing_ok=True)
-    return out, {d: g.landmarks_from.value_counts().to_dict() for d, g in out.groupby('domain')}, bad
+    return out, _report(out), bad

@@ -6,12 +6,13 @@
 __all__ = ['IMAGE_TYPES', 'MASKTHEFACE', 'find_images', 'index_table', 'read_landmarks', 'join_landmarks', 'landmarks',
            'read_folder', 'read_vggface2', 'read_rmfrd', 'read_mfsr', 'read_pku', 'read_masktheface', 'read_list',
            'read_lfw', 'read_pairs_txt', 'read_mfr2', 'pair_rows', 'read_recordio', 'read_bin', 'read_bin_images',
-           'read_bytes', 'file_size', 'read_generated', 'counts', 'need_both', 'read', 'summary', 'decode',
-           'open_pixels', 'copy_name', 'load_image']
+           'read_bytes', 'file_size', 'read_generated', 'counts', 'need_both', 'read_aligned', 'read', 'summary',
+           'decode', 'open_pixels', 'load_image', 'copy_names']
 
-# %% ../nbs/02_dataset.ipynb #6827d77c
+# %% ../nbs/02_dataset.ipynb #90002a88
 import csv, io, json, os, re
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +23,24 @@ from PIL import Image, ImageOps
 from .core import DOMAINS, FULL, MASKED, InputError
 from .recordio import RecordFile, load_bin
 
-# %% ../nbs/02_dataset.ipynb #5081c6f7
-IMAGE_TYPES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+# %% ../nbs/02_dataset.ipynb #c6f691d4
+IMAGE_TYPES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 
 def find_images(
     root, # A folder
 ):
-    "Relative paths (posix) of all images under `root`, sorted; raises `InputError` on a missing or empty folder"
-    root = Path(root)
+    "Relative paths (posix) of all images under `root`, sorted; raises `InputError` on a missing or empty folder, and on names that are not Unicode"
+    root, found = Path(root), []
     if not root.is_dir(): raise InputError(f'{root}: no such folder: check the path')
-    found = [k for d,_,files in os.walk(root, followlinks=True) for f in files for k in [Path(d, f).relative_to(root).as_posix()]
-             if not any(o.startswith('.') for o in k.split('/')) and f.lower().endswith(IMAGE_TYPES)]
+    for d, dirs, files in os.walk(root, followlinks=True):
+        here = os.path.realpath(d)
+        dirs[:] = [o for o in dirs if not o.startswith('.') and not (os.path.islink(f'{d}/{o}') and (here+os.sep).startswith(os.path.realpath(f'{d}/{o}')+os.sep))]
+        found += [Path(d, f).relative_to(root).as_posix() for f in files if f.lower().endswith(IMAGE_TYPES) and not f.startswith('.')]
     if not found: raise InputError(f'{root}: no images here ({", ".join(IMAGE_TYPES)}): check the path')
+    if bad := [k for k in found if not k.isprintable() and k.encode('utf-8', 'replace').decode() != k]: raise InputError(f'{root}: {bad[0]!r} is not a name in Unicode: rename it')
     return sorted(found)
 
-# %% ../nbs/02_dataset.ipynb #b8944b0d
+# %% ../nbs/02_dataset.ipynb #f9833801
 def index_table(
     root,     # The data set's folder
     keys,     # Relative paths
@@ -50,11 +54,19 @@ def index_table(
     return pd.DataFrame(dict(path=[str(root/k) for k in keys], identity=pd.Series(list(identity), dtype=object).astype(str),
                              domain=domain, source=source, key=list(keys), **columns))
 
+_points = [f'{a}{i}' for i in range(68) for a in 'xy']
+
 def _csv(f, **kwargs):
     "A CSV file as a table"
     try: return pd.read_csv(f, **kwargs)
     except OSError as e: raise InputError(f'{f}: cannot be read ({e.strerror}): check the path') from e
     except (ValueError, UnicodeDecodeError) as e: raise InputError(f'{f}: not a readable CSV file ({" ".join(str(e).split())}): mend or remove it') from e
+
+def _csv_rows(f):
+    "The rows of a small CSV file, blanks after commas left out"
+    try:
+        with open(f, encoding='utf-8-sig', newline='') as o: return [[c.strip() for c in r] for r in csv.reader(o, skipinitialspace=True) if r]
+    except (OSError, UnicodeDecodeError, csv.Error) as e: raise InputError(f'{f}: not a readable UTF-8 file: save it as UTF-8') from e
 
 def read_landmarks(
     f, # CSV file: `path`, and `x0, y0 ...` for 68 or five points; `domain` and other columns if you like
@@ -64,8 +76,10 @@ def read_landmarks(
     if 'path' not in lm: raise InputError(f'{f}: no column `path`: name the images relative to the data set')
     if lm.path.duplicated().any(): raise InputError(f'{f}: {lm.path[lm.path.duplicated()].iloc[0]!r} has two rows: remove one')
     if bad := {f'{a}{i}' for a in 'xy' for i in range(68 if 'x5' in lm else 5)}-set(lm): raise InputError(f'{f}: no column {min(bad)!r}: give x0, y0 ... x67, y67 (iBUG order, pixels), or five points x0, y0 ... x4, y4')
+    for c in (points := [c for c in _points if c in lm]):
+        if (bad := pd.to_numeric(lm[c], errors='coerce').isna() & lm[c].notna()).any(): raise InputError(f'{f}, {lm.path[bad].iloc[0]}: {c} is {lm[c][bad].iloc[0]!r}, not a number: mend it')
     if 'domain' in lm and (bad := set(lm.domain.dropna())-set(DOMAINS)): raise InputError(f'{f}: domain {min(bad, key=str)!r}: use {" or ".join(DOMAINS)}')
-    return lm
+    return lm[[c for c in ('path', 'identity', 'domain', 'split', 'mask_type', 'landmarks_from') if c in lm]+points]
 
 def join_landmarks(
     t,  # A table of images
@@ -73,7 +87,7 @@ def join_landmarks(
 ):
     "The table with the columns of `lm`, by key; domains of `lm` win"
     lm = lm.drop(columns='identity', errors='ignore').rename(columns=dict(path='key', domain='_domain'))
-    t = t.drop(columns=[c for c in lm if c in t and c != 'key']).merge(lm, on='key', how='left', validate='one_to_one')
+    t = t.drop(columns=[c for c in t if c in _points or (c in lm and c != 'key')]).merge(lm, on='key', how='left', validate='one_to_one')
     if '_domain' in t: t = t.assign(domain=t._domain.map(DOMAINS.index, na_action='ignore').fillna(t.domain).astype(int)).drop(columns='_domain')
     return t.copy()                                          # in one piece: columns are added to it later
 
@@ -82,9 +96,7 @@ def _with_landmarks(t, root):
     f = Path(root)/'landmarks.csv'
     return join_landmarks(t, read_landmarks(f)) if f.is_file() else t
 
-# %% ../nbs/02_dataset.ipynb #fdfcc461
-_points = [f'{a}{i}' for i in range(68) for a in 'xy']
-
+# %% ../nbs/02_dataset.ipynb #55b65345
 def landmarks(
     t, # A table of images
 ):
@@ -101,12 +113,14 @@ def read_folder(
     keys = find_images(root)
     if loose := [k for k in keys if '/' not in k]: raise InputError(f'{Path(root)/loose[0]}: an image outside of any identity folder ({len(loose)} such): put each person\'s images into a folder of their own')
     parents = [k.rsplit('/', 1)[0] for k in keys]
-    names = pd.Series(sorted(set(parents))); last = names.str.rsplit('/', n=1).str[-1]
-    name = dict(zip(names, names.where(last.duplicated(keep=False), last)))
+    names = pd.Series(sorted(set(parents))); last = names.str.rsplit('/', n=1).str[-1]; split = {p.split('/')[0] for p in parents} <= {'train', 'val', 'valid', 'test'}
+    twice = last.duplicated(keep=False) & (not split); name = dict(zip(names, names.where(twice, last)))
     casia = all(re.fullmatch(r'\d{7}/\d{3,}\.\w+', k) for k in keys)
-    return _with_landmarks(index_table(root, keys, [name[p] for p in parents], domain, 'casia' if casia else 'folder'), root)
+    t = _with_landmarks(index_table(root, keys, [name[p] for p in parents], domain, 'casia' if casia else 'folder', **(dict(split=[p.split('/')[0] for p in parents]) if split else {})), root)
+    if twice.any(): t.attrs = dict(notes=[f'{last[twice].nunique()} folder names occur more than once ({names[twice].iloc[0]}, {names[twice & (last == last[twice].iloc[0])].iloc[1]}) and count as different people'])
+    return t
 
-# %% ../nbs/02_dataset.ipynb #f5cf6de3
+# %% ../nbs/02_dataset.ipynb #afcc7628
 def read_vggface2(
     root, # Folder that holds `train` and/or `test`
 ):
@@ -121,15 +135,16 @@ def read_vggface2(
         if f := extra.get(f'loose_landmark_{split}.csv'):
             lm = _csv(f); cols = ['NAME_ID', *(f'P{i}{a}' for i in range(1, 6) for a in 'XY')]
             if lacks := [c for c in cols if c not in lm]: raise InputError(f'{f}: no column {lacks[0]!r}: fetch the file again')
+            if lm[cols[1:]].select_dtypes('number').shape[1] < 10: raise InputError(f'{f}: holds points that are not numbers: fetch the file again')
             lm = lm[cols].set_axis(['stem', *_points[:10]], axis=1).drop_duplicates('stem')
             t = t.assign(stem=[k.rsplit('.', 1)[0] for k in keys]).merge(lm, on='stem', how='left').drop(columns='stem')
         ts.append(t)
     if not ts: raise InputError(f'{root}: neither train nor test here: VGGFace2 has these two folders')
     t = pd.concat(ts, ignore_index=True)
     if f := extra.get('identity_meta.csv'):
-        with open(f, encoding='utf-8', newline='') as o: people = {r[0]: (r[1], r[-1]) for r in csv.reader(o, skipinitialspace=True) if len(r) >= 2}
+        people = {r[0]: (r[1], r[-1]) for r in _csv_rows(f) if len(r) >= 2}
         t = t.assign(name=[people.get(i, ('', ''))[0] for i in t.identity], gender=[people.get(i, ('', ''))[1] for i in t.identity])
-    return t
+    return _with_landmarks(t, root)
 
 # %% ../nbs/02_dataset.ipynb #acf207fd
 _rmfrd = {'AFDB_face_dataset': FULL, 'AFDB_masked_face_dataset': MASKED}
@@ -176,7 +191,7 @@ def read_masktheface(
     kind = [m[1] if (m := MASKTHEFACE.search(Path(k).stem)) else '' for k in t.key]
     return t.assign(domain=[MASKED if k else FULL for k in kind], mask_type=kind, source='masktheface')
 
-# %% ../nbs/02_dataset.ipynb #1e16052a
+# %% ../nbs/02_dataset.ipynb #7e654537
 def _split_line(line, root):
     "(path, label, domain) of a list's line, None where no reading of it names a file"
     words = line.split('\t') if '\t' in line else line.rsplit(' ', 2)
@@ -197,9 +212,9 @@ def read_list(
     if bad := [i for i, r in rows.items() if r is None]: raise InputError(f'{file}, line {bad[0]}: {lines[bad[0]-1].strip()!r} names no image under {root}: mend the line, or give the folder that its paths start from')
     path, identity, domain = zip(*rows.values())
     if len(set(path)) < len(path): raise InputError(f'{file}: {pd.Series(path)[pd.Series(path).duplicated()].iloc[0]!r} stands there twice: remove one line')
-    return index_table(root, path, identity, list(domain), 'list')
+    return _with_landmarks(index_table(root, path, identity, list(domain), 'list'), root)
 
-# %% ../nbs/02_dataset.ipynb #73e4bad0
+# %% ../nbs/02_dataset.ipynb #0f61f041
 def read_lfw(
     root, # Folder of `Name/Name_0001.jpg`
 ):
@@ -225,7 +240,8 @@ def read_pairs_txt(
     if not rows: raise InputError(f'{file}: no pairs: fetch the file again')
     folds, each = (1, len(rows)) if head is None else (1, 2*head[0]) if len(head) == 1 else (head[0], 2*head[1])
     if folds*each != len(rows): raise InputError(f'{file}: {len(rows)} pairs, but its first line promises {folds*each}: fetch the file again')
-    return pd.DataFrame(rows, columns=['left', 'right', 'same']).assign(set=np.arange(len(rows))//each)
+    p = pd.DataFrame(rows, columns=['left', 'right', 'same'])
+    return p.assign(set=np.arange(len(rows))//each if head else p.groupby('same').cumcount() % 10)       # MFR2 has no folds: ten, each with its share of both kinds
 
 # %% ../nbs/02_dataset.ipynb #aa940466
 def read_mfr2(
@@ -233,7 +249,7 @@ def read_mfr2(
 ):
     "MFR2 -> table, domains and mask types from its labels; raises `InputError` where labels and images do not fit"
     root = Path(root); t, f = read_folder(root), root/'mfr2_labels.txt'
-    with open(f, encoding='utf-8-sig', newline='') as o: rows = [[c.strip() for c in r] for r in csv.reader(o) if r]
+    rows = _csv_rows(f)
     if bad := [i for i, r in enumerate(rows, 1) if len(r) != 3 or not r[1].isdigit()]: raise InputError(f'{f}, line {bad[0]}: not `identity, number, mask type`: mend it')
     kind = {f'{i}/{i}_{int(n):04d}': k for i, n, k in rows}
     stem = t.key.str.rsplit('.', n=1).str[0]
@@ -242,15 +258,21 @@ def read_mfr2(
     kind = stem.map(kind)
     return t.assign(domain=np.where(kind == 'no-mask', FULL, MASKED), mask_type=kind.where(kind != 'no-mask', ''), source='mfr2')
 
+_endings = r'(?i:(\.(jpe?g|jfif|png|webp|bmp|tiff?|gif))+)$'
+
 def pair_rows(
     pairs,         # Table with `left` and `right` as keys (endings do not matter)
     t,             # Table of images: `key`, `domain`
     scenario=None, # Such as masked-full: only pairs of these domains, turned around where they stand the other way
 ):
     "(pairs with `left` and `right` as row numbers of `t`, and their `scenario`; number of pairs left out because an image is not there or the domains do not fit)"
-    stem = lambda keys: pd.Series(list(keys), dtype=object).str.replace(r'\.[^./]+$', '', regex=True)
-    row, l, r = pd.Series(np.arange(len(t)), index=stem(t.key)), stem(pairs.left), stem(pairs.right)
-    there = (l.isin(row.index) & r.isin(row.index)).to_numpy(); l, r = row[l[there]].to_numpy(int), row[r[there]].to_numpy(int)
+    stem = lambda keys: pd.Series(list(keys), dtype=object).str.replace(_endings, '', regex=True)
+    full, short = pd.Series(np.arange(len(t)), index=list(t.key)), pd.Series(np.arange(len(t)), index=stem(t.key))
+    def rows(keys):                                                      # by the whole key, else without its ending
+        keys = pd.Series(list(keys), dtype=object); own = keys.isin(full.index); names = stem(keys)
+        if (bad := ~own & names.isin(short.index[short.index.duplicated()])).any(): raise InputError(f'{keys[bad].iloc[0]}: several images differ in their ending only: name the one that is meant')
+        return keys.map(full.to_dict()).where(own, names.map(short[~short.index.duplicated()].to_dict())).to_numpy(float)
+    l, r = rows(pairs.left), rows(pairs.right); there = np.isfinite(l) & np.isfinite(r); l, r = l[there].astype(int), r[there].astype(int)
     dom = np.array(DOMAINS)[t.domain.to_numpy(int)]; word = lambda l, r: np.array([f'{a}-{b}' for a, b in zip(dom[l], dom[r])], object)
     if scenario is not None: turn = (word(l, r) != scenario) & (word(r, l) == scenario); l, r = np.where(turn, r, l), np.where(turn, l, r)
     p = pairs[there].assign(left=l, right=r, scenario=word(l, r)).reset_index(drop=True)
@@ -294,15 +316,15 @@ def read_bin_images(
     keys = [str(i) for i in range(len(_open_bin(*_stamp(file)).images))]
     return index_table(Path(file).parent, keys, keys, FULL, 'bin').assign(path=[f'{file}#{k}' for k in keys])
 
-# %% ../nbs/02_dataset.ipynb #caf96e3a
-_container = re.compile(r'(.+\.(rec|bin))#(\d+)')
+# %% ../nbs/02_dataset.ipynb #6f28a95e
+_container = re.compile(r'(.+\.((?i:rec|bin)))#(\d+)')
 
 def read_bytes(
     path, # Of the table: a file, `x.rec#key` or `x.bin#number`
 ):
     "The encoded image; raises `InputError` where there is none"
     if m := _container.fullmatch(str(path)):
-        if m[2] == 'rec': return _records(m[1]).encoded(int(m[3]))
+        if m[2].lower() == 'rec': return _records(m[1]).encoded(int(m[3]))
         images = _open_bin(*_stamp(m[1])).images
         if int(m[3]) >= len(images): raise InputError(f'{path}: the pack holds {len(images)} images only: read it again')
         return images[int(m[3])]
@@ -314,7 +336,7 @@ def file_size(
     path, # Of the table
 ):
     "Bytes of the encoded image, -1 where it is not there"
-    if m := _container.fullmatch(str(path)): return _records(m[1]).size(int(m[3])) if m[2] == 'rec' else len(read_bytes(path))
+    if m := _container.fullmatch(str(path)): return _records(m[1]).size(int(m[3])) if m[2].lower() == 'rec' else len(read_bytes(path))
     try: return os.path.getsize(path)
     except OSError: return -1
 
@@ -325,7 +347,8 @@ def read_generated(
     "Generated masked faces -> table"
     f = Path(root)/'recipe.jsonl'
     try: rows = [json.loads(l) for l in f.read_text(encoding='utf-8').splitlines()]
-    except ValueError as e: raise InputError(f'{f}: damaged ({e}): remove the folder and run mfsr_mask again') from e
+    except (OSError, ValueError) as e: raise InputError(f'{f}: damaged ({e}): remove the folder and run mfsr_mask again') from e
+    if any(not isinstance(r, dict) or not {'key', 'image', 'identity'} <= set(r) for r in rows): raise InputError(f'{f}: damaged: remove the folder and run mfsr_mask again')
     if not rows: raise InputError(f'{f}: empty: run mfsr_mask again')
     t = index_table(Path(root)/'images', [r['image'] for r in rows], [r['identity'] for r in rows], [DOMAINS.index(r.get('domain', 'masked')) for r in rows], 'generated')
     return t.assign(key=[r['key'] for r in rows], mask_type=[r.get('mask_type', '') for r in rows])
@@ -349,7 +372,19 @@ def need_both(
     who = t.identity.iloc[0]
     raise InputError(f'{name}: ' + (f'no {lacks} images at all' if lacks else f'no identity has both a full and a masked image ({who!r} has only one kind)') + ': matching masked to full faces needs both kinds of the same person')
 
-# %% ../nbs/02_dataset.ipynb #0db701a4
+# %% ../nbs/02_dataset.ipynb #3192bf25
+def read_aligned(
+    root, # Folder that `mfsr_align` wrote
+):
+    "Aligned crops -> table; raises `InputError` where one is missing"
+    f = Path(root)/'landmarks.csv'; lm = read_landmarks(f)
+    if lacks := {'identity', 'domain'}-set(lm): raise InputError(f'{f}: no column {min(lacks)!r}: run mfsr_align again')
+    if not len(lm): raise InputError(f'{f}: no rows: run mfsr_align again')
+    t = index_table(root, lm.path, lm.identity, lm.domain.map(DOMAINS.index).to_numpy(), 'aligned', **{c: lm[c].to_numpy() for c in lm if c not in ('path', 'identity', 'domain')})
+    if (gone := ~t.path.map(os.path.isfile)).any(): raise InputError(f'{t.path[gone].iloc[0]}: no such file, but {f.name} names it: run mfsr_align again')
+    return t
+
+# %% ../nbs/02_dataset.ipynb #0c4a5450
 def _layout(root):
     "The reader for a folder"
     subs = [o.name for o in sorted(root.iterdir()) if o.is_dir() and not o.name.startswith('.')]
@@ -357,6 +392,7 @@ def _layout(root):
     if (root/'recipe.jsonl').is_file(): return read_generated
     if (root/'recipe.jsonl.part').is_file(): raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
     if (root/'align.json').is_file() and not (root/'landmarks.csv').is_file(): raise InputError(f'{root}: aligning was stopped half-way: run mfsr_align again')
+    if (root/'align.json').is_file(): return read_aligned
     if any(root.glob('*.rec')): return read_recordio
     if any((root/o).is_dir() for o in (*_rmfrd, _rmfrd_top)): return read_rmfrd
     if (root/'mfr2_labels.txt').is_file(): return read_mfr2
@@ -365,7 +401,7 @@ def _layout(root):
     if vgg and all(re.fullmatch(r'n\d{6}', o.name) for o in vgg): return read_vggface2
     pku = [o.name for o in (root/'images').iterdir()] if (root/'images').is_dir() else subs
     if pku and all(re.fullmatch(r'\d+_[01]', o) for o in pku): return read_pku
-    if root.name.endswith('_masked') and any(MASKTHEFACE.search(p) for o in subs for p in some(o)): return read_masktheface
+    if root.resolve().name.endswith('_masked') and any(MASKTHEFACE.search(p) for o in subs for p in some(o)): return read_masktheface
     if subs and all((p := some(o)) and all(re.fullmatch(re.escape(o)+r'_\d{4}', q) for q in p) for o in subs): return read_lfw
     return read_folder
 
@@ -387,16 +423,27 @@ def summary(
     c = counts(t)
     return f"{name}: read as {t.source.iloc[0]}: {c['images']} images of {c['identities']} identities ({c['full']} full, {c['masked']} masked)"+''.join(f'\n  {o}' for o in t.attrs.get('notes', ()))
 
-# %% ../nbs/02_dataset.ipynb #5a8949cd
+# %% ../nbs/02_dataset.ipynb #65c80ae3
+def _plain_jpeg(data):
+    "Whether these are the bytes of a JPEG without Exif (its markers are followed up to the scan) and of a size that may be decoded"
+    if bytes(data[:2]) != b'\xff\xd8': return False
+    i = 2
+    while i+4 <= len(data) and data[i] == 0xff and data[i+1] != 0xda:
+        if data[i+1] == 0xe1 and bytes(data[i+4:i+8]) == b'Exif': return False
+        if 0xc0 <= data[i+1] <= 0xcf and data[i+1] not in (0xc4, 0xc8, 0xcc) and int.from_bytes(data[i+5:i+7], 'big')*int.from_bytes(data[i+7:i+9], 'big') > Image.MAX_IMAGE_PIXELS: return False
+        i += 2+int.from_bytes(data[i+2:i+4], 'big')
+    return i+1 < len(data) and data[i] == 0xff
+
 def decode(
     data,        # Encoded image
     small=0,     # Shorter side wanted (pixels): a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, not below this; 0 for the whole
 ):
-    "Encoded image -> uint8 (H, W, 3) RGB, upright; raises OSError, ValueError or SyntaxError where it is none"
-    if bytes(data[:2]) == b'\xff\xd8' and b'Exif' not in bytes(data[:4096]):
+    "Encoded image -> uint8 (H, W, 3) RGB, upright; raises OSError, ValueError or SyntaxError where it is none, DecompressionBombError where it is far too large"
+    if _plain_jpeg(data):
         try: return simplejpeg.decode_jpeg(data, min_height=small, min_width=small)
         except ValueError: pass                              # CMYK in its odd forms, or truly broken: Pillow knows
     with Image.open(io.BytesIO(data)) as im:
+        if im.width*im.height > 2*Image.MAX_IMAGE_PIXELS: raise Image.DecompressionBombError('too large')
         if small and im.format == 'JPEG': im.draft('RGB', (small, small))
         im = ImageOps.exif_transpose(im)
         if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im, np.int64) >> 8).clip(0, 255).astype(np.uint8))      # 16 bits to 8
@@ -411,15 +458,23 @@ def open_pixels(
     try: return decode(data, small)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e: raise InputError(f'{path}: not a readable image: mend or remove it, or use --skip_bad') from e
 
-def copy_name(
-    row, # Of the table
-):
-    "Where a copy of a row's image goes inside a folder: its key, or in a folder of its identity where keys are paths of any kind"
-    key = f"{row.identity}/{row.key.strip('./').replace('/', '_')}" if row.source in ('list', 'bin') else row.key
-    return key if key.lower().endswith(('.jpg', '.jpeg')) else key+'.jpg'
-
 def load_image(
     row, # A row of the table, or a path
 ):
     "The image as PIL RGB, turned upright; raises `InputError` naming an unreadable file"
     return Image.fromarray(open_pixels(row if isinstance(row, (str, Path)) else row['path'] if isinstance(row, dict) else row.path))
+
+# %% ../nbs/02_dataset.ipynb #62f2e0ed
+def copy_names(
+    t, # A table of images
+):
+    "Where copies of a table's images go inside a folder, ending in .jpg: their keys, or in a folder of the identity where keys are not plain relative paths; no two alike"
+    plain = lambda part: '_' if part in ('', '.', '..') else re.sub(r'[\\:*?"<>|]', '_', part)
+    out, used = [], set()
+    for key, who, source in zip(t.key, t.identity, t.source):
+        parts = key.split('/')
+        if source in ('list', 'bin') or any(plain(o) != o for o in parts): parts = [plain(who.replace('/', '_')), plain(key.lstrip('./').replace('/', '_'))]
+        name = '/'.join(parts); short = re.sub(_endings, '', name)+'.jpg'
+        tries = chain((short, name+'.jpg'), (f'{name}.{k}.jpg' for k in count(2)))
+        name = next(o for o in tries if o.lower() not in used); used.add(name.lower()); out.append(name)
+    return out
