@@ -52,12 +52,12 @@ def near_pairs(
             found.append(np.stack([a[ok], b[ok]], 1)); k += 1
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
-# %% ../nbs/02b_audit.ipynb #8b5ac8bd
+# %% ../nbs/02b_audit.ipynb #db0039fe
 def _look(path):
     "(checksum, size, hash) of an image, or why it cannot be read"
     try: data = read_bytes(path); a = decode(data)
     except InputError as e: return str(e)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError): return f'{path}: not a readable image'
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError): return f'{path}: not a readable image'
     return hashlib.sha256(data).digest(), a.shape[1::-1], difference_hash(a)
 
 def _copies(t, seen, part):
@@ -66,7 +66,11 @@ def _copies(t, seen, part):
     sums = pd.Series([seen[i][0] for i in ok], dtype=object)
     groups = [ok[r] for r in sums.groupby(sums).indices.values() if len(r) > 1]
     first = ok[~sums.duplicated().to_numpy()]                            # of equal files one is enough to compare
-    pairs = first[near_pairs(np.array([seen[i][2] for i in first], np.uint8).reshape(-1, 32))]
+    h = np.array([seen[i][2] for i in first], np.uint8).reshape(-1, 32)
+    first, h = (o[np.unpackbits(h, axis=1).sum(1) >= 16] for o in (first, h))                    # a flat picture shows nothing to compare
+    _, one, which = np.unique(h, axis=0, return_index=True, return_inverse=True); other = np.setdiff1d(np.arange(len(h)), one)
+    pairs = np.concatenate([np.stack([one[which.ravel()[other]], other], 1), one[near_pairs(h[one])]])                # of equal hashes one stands for all
+    pairs = first[np.sort(pairs, axis=1)]
     if part: return [g for g in groups if len(set(test[g])) == 2], [p for p in pairs if test[p[0]] != test[p[1]]]
     return [g[test[g] == 0] for g in groups if (test[g] == 0).sum() > 1], [p for p in pairs if not test[p].any()]
 
@@ -74,14 +78,14 @@ def _spread(n):
     "Least, median and most of some numbers"
     return dict(min=int(n.min()), median=float(n.median()), max=int(n.max())) if len(n) else None
 
-# %% ../nbs/02b_audit.ipynb #76246753
+# %% ../nbs/02b_audit.ipynb #6aab10f8
 def audit(
     data,      # Data set in any layout
     test=None, # Data set to be tested on
 ):
     "(report as a dict ready for JSON, table of images)"
-    t = read(data, skip_bad=True); t2 = read(test, skip_bad=True).assign(part=1) if test is not None else t[:0].assign(part=1)
-    both = pd.concat([t.assign(part=0), t2], ignore_index=True)
+    t = read(data, skip_bad=True); t2 = read(test, skip_bad=True) if test is not None else t[:0]
+    both = pd.concat([o.assign(part=k) for k, o in enumerate((t, t2))], ignore_index=True)
     with ThreadPoolExecutor() as ex: seen = list(progress(ex.map(_look, both.path), total=len(both), desc='looking at images'))
     groups, near = _copies(both, seen, 0); path, who = both.path.to_numpy(), both.identity.to_numpy()
     names = lambda rows: [str(o) for o in path[rows]]
@@ -95,7 +99,7 @@ def audit(
              lacks={DOMAINS[x]: sorted((have[0] | have[1])-have[x]) for x in (FULL, MASKED)})
     if test is not None:
         groups, near = _copies(both, seen, 1)
-        r['test'] = dict(data=str(test), layout=t2.source.iloc[0], **counts(t2), corrupt=[o for o in seen[len(t):] if isinstance(o, str)], identities_in_both=sorted(set(t.identity) & set(t2.identity)), images_in_both=[names(g) for g in (*groups, *near)])
+        r['test'] = dict(data=str(test), layout=t2.source.iloc[0], **counts(t2), corrupt=t2.attrs.get('bad', [])+[o for o in seen[len(t):] if isinstance(o, str)], identities_in_both=sorted(set(t.identity) & set(t2.identity)), images_in_both=[names(g) for g in (*groups, *near)])
     return r, t.assign(width=[0 if isinstance(o, str) else o[1][0] for o in seen[:len(t)]], height=[0 if isinstance(o, str) else o[1][1] for o in seen[:len(t)]])
 
 # %% ../nbs/02b_audit.ipynb #efd70e41

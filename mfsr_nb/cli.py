@@ -7,7 +7,7 @@ __all__ = ['command', 'mfsr_audit', 'mfsr_align', 'mfsr_world', 'mfsr_mask', 'mf
            'mfsr_reproduce']
 
 # %% ../nbs/31_cli.ipynb #e12f83b5
-import errno, functools, sys
+import errno, functools, os, sys
 
 from fastcore.script import call_parse, store_true
 
@@ -22,6 +22,7 @@ def command(
     def run(*args, **kwargs):
         try: return f(*args, **kwargs)
         except InputError as e: why, code = str(e), 2
+        except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); sys.exit(141)      # the reader of a pipe has gone
         except KeyboardInterrupt: why, code = 'stopped; run the same command again to go on', 130
         except OSError as e:
             if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR): raise
@@ -42,7 +43,9 @@ def mfsr_audit(
     show:int=3,              # Examples of each finding
 ):
     "What a data set holds and what is wrong with it: counts, corrupt files, copies, clashing labels, people in one domain only, people trained and tested on"
+    from pathlib import Path
     from mfsr_nb.audit import audit, report_text, write_audit
+    if out and Path(out).resolve().is_relative_to(Path(data).resolve()): raise InputError(f'{out}: lies inside the data set {data}: choose a folder outside of it')
     r, t = audit(data, test or None)
     print(report_text(r, show))
     if out: write_audit(out, r, t); print(f'{out}: audit.json, statistics.png, examples.png')

@@ -6,7 +6,7 @@
 __all__ = ['LANDMARKS', 'mask_folder']
 
 # %% ../nbs/11a_mask_folder.ipynb #f83fa722
-import json, multiprocessing, os, shutil, signal
+import json, multiprocessing, os, shutil, signal, zlib
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from .align import detect_points
-from .core import DOMAINS, MASKED, InputError, progress, write_beside
-from .dataset import copy_name, file_size, join_landmarks, landmarks, load_image, read, read_landmarks
+from .core import DOMAINS, MASKED, InputError, busy, progress, write_beside
+from .dataset import copy_names, join_landmarks, landmarks, load_image, read, read_bytes, read_landmarks
 from .masking import METHODS, NEEDS_LANDMARKS, check_method, mask_face
 
 # %% ../nbs/11a_mask_folder.ipynb #7f153968
@@ -25,15 +25,21 @@ LANDMARKS = ('auto', 'table', 'template', 'mtcnn')
 _jpeg = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 _marks = [f'{c}{i}' for i in range(68) for c in 'xy']
 
-def _find(t, how, part):
-    "The table with the landmarks that `how` asks for"
-    if how == 'mtcnn':
-        five = detect_points(t, part).reshape(-1, 10)
-        return t.drop(columns=[c for c in _marks if c in t]).assign(landmarks_from='mtcnn', **{c: five[:, i] for i, c in enumerate(_marks[:10])})
-    return t if how in LANDMARKS else join_landmarks(t, read_landmarks(how)).assign(landmarks_from='csv')
+def _find(t, how, method):
+    "The table with the landmarks of a CSV file where `how` names one, and a checksum of each row's landmarks (-1 where they do not matter)"
+    if how not in LANDMARKS: t = join_landmarks(t, read_landmarks(how)).assign(landmarks_from='csv')
+    return t.assign(points_crc=[-1 if p is None or how in ('template', 'mtcnn') or method not in NEEDS_LANDMARKS else zlib.crc32(p.tobytes()) for p in landmarks(t)])
+
+def _detect(t, part):
+    "The table with the five points that MTCNN finds"
+    five = detect_points(t, part).reshape(-1, 10)
+    return t.drop(columns=[c for c in _marks if c in t]).assign(landmarks_from='mtcnn', **{c: five[:, i] for i, c in enumerate(_marks[:10])})
+
+def _crc(path): return zlib.crc32(read_bytes(path))
 
 def _write(path, kind, image, flags):
     "Encode and write; a half-written file does no harm, as its line in the recipe is still to come"
+    if max(image.shape[:2]) > 65500: raise InputError(f'{path}: a JPEG cannot hold {image.shape[1]} x {image.shape[0]} pixels: leave it out with --skip_bad')
     data = cv2.imencode(kind, image, flags)[1]
     try:
         try: f = open(path, 'wb')
@@ -48,11 +54,11 @@ def _mask_one(row, points, dest, method, seed, how, options):
     m = mask_face(image, method, points, row.key, seed, **options); recipe = m.recipe
     if recipe.get('landmarks') == 'mean': recipe['points'] = 5
     if recipe.get('landmarks') in ('given', 'mean'): recipe['landmarks'] = own if isinstance(own := getattr(row, 'landmarks_from', None), str) else 'table'
-    name = copy_name(row)
+    name = row.copy_to
     _write(f'{dest}/images/{name}', '.jpg', cv2.cvtColor(m.image, cv2.COLOR_RGB2BGR), _jpeg)
     _write(f'{dest}/masks/{name}.png', '.png', m.mask.view(np.uint8)*255, (cv2.IMWRITE_PNG_BILEVEL, 1))
     domain = DOMAINS[row.domain if method == 'crop' else MASKED]
-    return dict(key=row.key, bytes=file_size(row.path), image=name, identity=row.identity, domain=domain, method=method, seed=seed, **recipe)
+    return dict(key=row.key, source=_crc(row.path), **({} if row.points_crc < 0 else dict(points_crc=row.points_crc)), image=name, identity=row.identity, domain=domain, method=method, seed=seed, **recipe)
 
 # %% ../nbs/11a_mask_folder.ipynb #666ee82e
 def _recipe(done, part, t, want):
@@ -63,9 +69,10 @@ def _recipe(done, part, t, want):
     for r in old.values():
         have = dict(method=r.get('method'), seed=r.get('seed'), options=r.get('options', {}))
         if bad := [k for k in want if have[k] != want[k]]: raise InputError(f'{done.parent}: holds masks made with {bad[0]} {have[bad[0]]}: choose another destination')
-    size = {r.key: file_size(r.path) for r in t.itertuples() if r.key in old}
-    if gone := [k for k, r in old.items() if size.get(k) != r.get('bytes')]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here: choose another destination, or remove that folder')
-    return old
+    now = {r.key: (_crc(r.path), r.points_crc) for r in t.itertuples() if r.key in old}
+    for what, i, field, none in (('image', 0, 'source', None), ('landmarks', 1, 'points_crc', -1)):
+        if gone := [k for k, r in old.items() if now.get(k, (None, None))[i] != r.get(field, none)]: raise InputError(f'{done.parent}: {gone[0]} is not the image that was masked here, or its landmarks are others: choose another destination, or remove that folder')
+    return {k: r for k, r in old.items() if all((done.parent/o).is_file() for o in ('images/'+r['image'], f"masks/{r['image']}.png"))}
 
 # %% ../nbs/11a_mask_folder.ipynb #f8c9ec97
 _chunk, _small = 64, 20_000                   # images handed out at a time; fewer than this many are not worth other processes
@@ -98,6 +105,35 @@ def _mask_all(todo, workers, **kw):
         try: yield from (o for out in ex.map(job, chunks) for o in out)
         except BaseException: ex.shutdown(cancel_futures=True); raise
 
+# %% ../nbs/11a_mask_folder.ipynb #8bbb0ca3
+def _check_dest(src, dest):
+    "Raise `InputError` where writing to `dest` could touch the data set or anything else"
+    a, b = Path(src).resolve(), dest.resolve()
+    if b.is_relative_to(a) or a.is_relative_to(b): raise InputError(f'{dest}: lies inside the data set {src}, or around it: choose a destination of its own')
+    if dest.is_dir() and not any((dest/o).is_file() for o in ('recipe.jsonl', 'recipe.jsonl.part')) and [o for o in dest.iterdir() if o.name != '.lock']: raise InputError(f'{dest}: holds something else: choose another destination')
+
+def _mask_table(t, dest, workers, skip_bad, said, **job):
+    "Mask what is not there yet: (number written, reasons for images left out)"
+    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; existed = done.is_file() or part.is_file()
+    old = _recipe(done, part, t, dict(method=job['method'], seed=job['seed'], options=said)); todo, bad = t[~t.key.isin(old)], []
+    if done.is_file() and not len(todo): return len(old), []
+    with write_beside(part) as f: f.write_text(''.join(json.dumps(r)+'\n' for r in old.values()), encoding='utf-8')
+    try:
+        with part.open('a', encoding='utf-8') as f:
+            if job['how'] == 'mtcnn' and job['method'] in NEEDS_LANDMARKS: todo = _detect(t, dest/'landmarks.part').loc[todo.index]
+            for r in progress(_mask_all(todo, workers, dest=dest, skip_bad=skip_bad, **job), total=len(todo), desc=f"masking ({job['method']})"):
+                if isinstance(r, dict): f.write(json.dumps(r | dict(options=said))+'\n')
+                elif skip_bad: bad.append(r)
+                else: raise InputError(r)
+        if len(bad) == len(t): raise InputError(bad[0] + f' (and {len(bad)-1} more: nothing was masked)')
+    except InputError:
+        if not part.stat().st_size and not existed: shutil.rmtree(dest)       # refused at the first image: nothing to go on from
+        raise
+    lines = {r['key']: l for l in part.read_text(encoding='utf-8').splitlines(True) for r in [json.loads(l)]}
+    with write_beside(done) as f: f.write_text(''.join(lines[k] for k in t.key if k in lines), encoding='utf-8')     # in the table's order, also after a repair
+    for o in (part, dest/'landmarks.part'): o.unlink(missing_ok=True)
+    return len(t)-len(bad), bad
+
 # %% ../nbs/11a_mask_folder.ipynb #4e9865d3
 def mask_folder(
     src,            # Data set in any layout
@@ -112,28 +148,13 @@ def mask_folder(
 ):
     "Masked copies of a data set with segmentation and recipe; returns (number written, list of reasons for those left out); raises `InputError`"
     check_method(method, options)
+    if seed < 0: raise InputError(f'seed {seed}: use 0 or more')
     if landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'): raise InputError(f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, or a CSV file')
     if domain not in (DOMAINS[0], 'all'): raise InputError(f'unknown domain {domain!r}: use {DOMAINS[0]} or all')
     if workers is not None and workers < 1: raise InputError(f'{workers} workers: use 1 or more')
     t, dest = read(src, skip_bad), Path(dest); t = t if domain == 'all' else t[t.domain != MASKED]
     if not len(t): raise InputError(f'{src}: no full faces: only they are masked, unless --domain all')
-    if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
-    done, part = dest/'recipe.jsonl', dest/'recipe.jsonl.part'; said = options | (dict(landmarks=landmarks if landmarks in LANDMARKS else 'csv') if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
-    old = _recipe(done, part, t, dict(method=method, seed=seed, options=said)); todo = t[~t.key.isin(old)]
-    if done.is_file() and not len(todo): return len(old), []
-    bad, existed = [], dest.exists()
-    with write_beside(part) as f: f.write_text(''.join(json.dumps(r)+'\n' for r in old.values()), encoding='utf-8')
-    try:
-        with part.open('a', encoding='utf-8') as f:
-            if method in NEEDS_LANDMARKS: todo = _find(todo, landmarks, dest/'landmarks.part')
-            results = _mask_all(todo, workers, dest=dest, method=method, seed=seed, how=landmarks, options=options, skip_bad=skip_bad)
-            for r in progress(results, total=len(todo), desc=f'masking ({method})'):
-                if isinstance(r, dict): f.write(json.dumps(r | dict(options=said))+'\n')
-                elif skip_bad: bad.append(r)
-                else: raise InputError(r)
-        if len(bad) == len(t): raise InputError(bad[0] + f' (and {len(bad)-1} more: nothing was masked)')
-    except InputError:
-        if not part.stat().st_size and not existed: shutil.rmtree(dest)       # refused at the first image: nothing to go on from
-        raise
-    os.replace(part, done); (dest/'landmarks.part').unlink(missing_ok=True)
-    return len(t)-len(bad), bad
+    _check_dest(src, dest)
+    said = options | (dict(landmarks=landmarks if landmarks in LANDMARKS else 'csv') if landmarks != 'auto' and method in NEEDS_LANDMARKS else {})
+    t = _find(t.assign(copy_to=copy_names(t)), landmarks, method)
+    with busy(dest): return _mask_table(t, dest, workers, skip_bad, said, method=method, seed=seed, how=landmarks, options=options)

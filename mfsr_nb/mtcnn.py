@@ -84,12 +84,14 @@ def load_mtcnn(
     files = {o: root/f'{o}.pt' for o in ('pnet', 'rnet', 'onet')} if root else {}
     if not files or not all(o.is_file() for o in files.values()):
         raise InputError("MTCNN's weights are not here: pip install --no-deps facenet-pytorch (its pins are too old to follow), or give their folder")
+    try: device = torch.empty(1, device=device or ('cuda' if torch.cuda.is_available() else 'cpu')).device
+    except (RuntimeError, AssertionError) as e: raise InputError(f'device {device}: not to be had here: use cpu') from e
     m = MTCNN(**kwargs)
     for o,f in files.items():
         try: getattr(m, o).load_state_dict(torch.load(f, map_location='cpu', weights_only=True))
         except (RuntimeError, OSError, EOFError, AttributeError, TypeError, KeyError, ValueError, pickle.UnpicklingError) as e:
             raise InputError(f'{f}: not the weights of {type(getattr(m, o)).__name__} ({" ".join(str(e).split())[:120]}): install facenet-pytorch again, or give another folder') from e
-    return m.eval().requires_grad_(False).to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    return m.eval().requires_grad_(False).to(device)
 
 # %% ../nbs/02c_mtcnn.ipynb #3f94c816
 def sums(
