@@ -40,7 +40,7 @@ def find_images(
     if bad := [k for k in found if not k.isprintable() and k.encode('utf-8', 'replace').decode() != k]: raise InputError(f'{root}: {bad[0]!r} is not a name in Unicode: rename it')
     return sorted(found)
 
-# %% ../nbs/02_dataset.ipynb #f9833801
+# %% ../nbs/02_dataset.ipynb #b8944b0d
 def index_table(
     root,     # The data set's folder
     keys,     # Relative paths
@@ -81,6 +81,7 @@ def read_landmarks(
     if 'domain' in lm and (bad := set(lm.domain.dropna())-set(DOMAINS)): raise InputError(f'{f}: domain {min(bad, key=str)!r}: use {" or ".join(DOMAINS)}')
     return lm[[c for c in ('path', 'identity', 'domain', 'split', 'mask_type', 'landmarks_from') if c in lm]+points]
 
+# %% ../nbs/02_dataset.ipynb #ca059dd8
 def join_landmarks(
     t,  # A table of images
     lm, # From `read_landmarks`
