@@ -13,12 +13,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from .align import detect_points
 from .core import DOMAINS, MASKED, InputError, busy, progress, write_beside
 from .dataset import copy_names, join_landmarks, landmarks, load_image, read, read_bytes, read_landmarks
-from .masking import METHODS, NEEDS_LANDMARKS, check_method, mask_face
+from .masking import NEEDS_LANDMARKS, check_method, mask_face
 
 # %% ../nbs/11a_mask_folder.ipynb #7f153968
 LANDMARKS = ('auto', 'table', 'template', 'mtcnn')
