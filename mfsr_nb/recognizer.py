@@ -4,31 +4,26 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'Residual', 'small_net', 'backbone', 'Recognizer', 'Softmax', 'training_set', 'fingerprint',
-           'refuse_overlap', 'face_dls', 'lr_at', 'ToDevice', 'StepRate', 'save_weights', 'load_recognizer',
-           'Checkpoint', 'Watch', 'curve', 'face_learner', 'train_recognizer', 'embed_pixels', 'embed_dataset']
+           'refuse_overlap', 'face_dls', 'lr_at', 'StepRate', 'load_recognizer', 'face_learner', 'train_recognizer',
+           'embed_pixels', 'embed_dataset']
 
 # %% ../nbs/22_recognizer.ipynb #b4ef326b
-import hashlib, json, os, signal, threading, time
+import hashlib, os
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 import torchvision
-from fastai.callback.core import Callback, CancelValidException
-from fastai.callback.progress import ProgressCallback
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner, Recorder
-from fastai.optimizer import OptimWrapper
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from fastai.learner import Learner
 from torch import nn
 
-from .core import FULL, MASKED, InputError, config_hash, progress, seed_everything, seed_worker, write_beside
+from .core import FULL, MASKED, InputError, config_hash, progress, seed_worker
 from .dataset import file_size, read
 from .loading import IdentityBatches, StepBatches, Streamed, load_pixels
+from .training import ToDevice, adam, fit_once, load_weights, quiet
 
 # %% ../nbs/22_recognizer.ipynb #798c81f7
 def _conv(ni, no, stride=1): return nn.Conv2d(ni, no, 3, stride, 1, bias=False), nn.BatchNorm2d(no)
@@ -165,13 +160,6 @@ def lr_at(
     "Learning rate of a step (section 5.2)"
     return lr*min(1, (step+1)/(warmup+1))*gamma**sum(step >= m for m in milestones)
 
-class ToDevice(Callback):
-    "Moves a batch to where the model is (torch's own DataLoader leaves it in main memory)"
-    order = -5
-    def before_batch(self):
-        dev = self.model.mean.device
-        self.learn.xb, self.learn.yb = (tuple(o.to(dev, non_blocking=True) for o in b) for b in (self.xb, self.yb))
-
 class StepRate(Callback):
     "Sets the learning rate from the model's step counter, and counts"
     order, run_valid = 0, False
@@ -180,113 +168,12 @@ class StepRate(Callback):
     def after_step(self): self.model.n_steps += 1
 
 # %% ../nbs/22_recognizer.ipynb #c94ba16e
-def _save(ts, path, **head):
-    "Tensors and a JSON header as safetensors; raises `InputError` where the file cannot be written"
-    try:
-        with write_beside(path) as t: save_file({k: v.detach().cpu().contiguous() for k,v in ts.items()}, t, dict(mfsr_nb=json.dumps(head)))
-    except SafetensorError as e: raise InputError(f'{path}: cannot be written ({e}): free some space or choose another destination') from e
-
-def save_weights(
-    model, # A `Recognizer`
-    path,  # Where to
-    **about, # JSON-able facts to keep with it
-):
-    "The model as safetensors, with what `load_recognizer` needs in the header"
-    _save(model.state_dict(), path, kind='recognizer', model=model.config, **about)
-
-def _open(path, kind):
-    "(tensors, header) of a safetensors file of ours; raises `InputError` on anything else"
-    if not Path(path).is_file(): raise InputError(f'{path}: no such file: give the weights that mfsr_train wrote')
-    try:
-        with safe_open(path, 'pt') as f: head = json.loads((f.metadata() or {}).get('mfsr_nb', '{}')); ts = {k: f.get_tensor(k) for k in f.keys()}
-    except SafetensorError as e: raise InputError(f'{path}: not a whole safetensors file: give the weights that mfsr_train wrote') from e
-    if head.get('kind') != kind: raise InputError(f'{path}: holds no {kind} of mfsr_nb: give the weights that mfsr_train wrote')
-    return ts, head
-
 def load_recognizer(
-    path,         # File that `save_weights` wrote
+    path,         # File that `train_recognizer` wrote
     device='cpu', # Where to
 ):
     "The model in evaluation mode; raises `InputError` on wrong or damaged weights"
-    ts, head = _open(path, 'recognizer')
-    model = Recognizer(**head['model'])
-    try: model.load_state_dict(ts)
-    except RuntimeError as e: raise InputError(f'{path}: weights do not fit the network it names: train again with this version') from e
-    return model.eval().to(device)
-
-# %% ../nbs/22_recognizer.ipynb #c5daaa2d
-class Checkpoint(Callback):
-    "Saves the run every so many seconds, and on Ctrl-C: always between two steps, never within one"
-    order, run_valid = 70, False
-    def __init__(self,
-        path,             # The checkpoint's file
-        config:str,       # Hash of the settings; a checkpoint of others is refused
-        watch,            # The `Watch` whose curve and clock go on, too
-        every:float=30.,  # Seconds between two saves
-    ):
-        self.path, self.config, self.watch, self.every, self.last, self.stop, self.old = Path(path), config, watch, every, time.time(), False, None
-    def save(self):
-        ts = {f'model.{k}': v for k,v in self.model.state_dict().items()}
-        for i, s in self.opt.opt.state_dict()['state'].items(): ts |= {f'opt.{i}.{k}': torch.as_tensor(v) for k,v in s.items()}
-        ts |= dict(rng=torch.get_rng_state(), losses=torch.tensor(self.watch.losses), clock=torch.tensor(self.watch.clock(), dtype=torch.double))
-        _save(ts, self.path, kind='checkpoint', config=self.config); self.last = time.time()
-    def load(self, learn):
-        "Restore `learn` and the watch from the file, where there is one; returns the step to go on from"
-        if not self.path.is_file(): return 0
-        ts, head = _open(self.path, 'checkpoint')
-        if head['config'] != self.config: raise InputError(f'{self.path}: belongs to a run with other settings or data: choose another destination or remove it')
-        learn.model.load_state_dict({k[6:]: v for k,v in ts.items() if k.startswith('model.')})
-        opt, params = learn.opt.opt.state_dict(), [p for g in learn.opt.opt.param_groups for p in g['params']]
-        for k, v in ts.items():
-            if not k.startswith('opt.'): continue
-            i, name = int(k.split('.')[1]), k.split('.', 2)[2]
-            opt['state'].setdefault(i, {})[name] = torch.empty_like(params[i]).copy_(v) if v.ndim else v   # in the parameter's own memory layout
-        learn.opt.opt.load_state_dict(opt); torch.set_rng_state(ts['rng'])
-        self.watch.losses, (self.watch.seconds, self.watch.wait) = ts['losses'].tolist(), ts['clock'].tolist()
-        return int(learn.model.n_steps)
-    def before_fit(self):
-        if threading.current_thread() is threading.main_thread(): self.old = signal.signal(signal.SIGINT, self.ask)
-    def ask(self, *_):
-        "Ctrl-C: stop after this step; twice: at once, keeping the last checkpoint"
-        if self.stop: raise KeyboardInterrupt
-        self.stop = True
-    def after_batch(self):
-        if self.stop or time.time()-self.last > self.every: self.save()
-        if self.stop: raise KeyboardInterrupt
-    def restore(self):
-        "Give Ctrl-C back"
-        if self.old is not None: signal.signal(signal.SIGINT, self.old)
-
-# %% ../nbs/22_recognizer.ipynb #0f5fd7f2
-class Watch(Callback):
-    "Progress bar with loss and time left; loss curve; time spent, and spent waiting for data; stops on a loss that is not finite"
-    order, run_valid = 60, False
-    def __init__(self,
-        desc='training', # What the bar says
-        total=None,      # Steps of the whole run
-    ): self.desc, self.total, self.losses, self.wait, self.seconds, self.mark = desc, total, [], 0., 0., None
-    def before_fit(self):
-        self.begin = self.mark = time.time(); self.before = self.seconds
-        self.bar = progress(range(self.total), desc=self.desc, initial=len(self.losses)); self.bar.update(0)
-    def before_batch(self): self.wait += time.time()-self.mark
-    def after_loss(self):
-        loss = float(self.learn.loss.detach()); self.losses.append(loss)
-        if not np.isfinite(loss): raise InputError(f'the loss is {loss} at step {len(self.losses)}: lower recognition.optimizer.lr, or look for broken images')
-    def after_batch(self):
-        self.bar.update(1); self.mark = time.time()
-        if len(self.losses) % 10 == 0: self.bar.set_postfix_str(f'loss {np.mean(self.losses[-10:]):.3f}', refresh=False)
-    def before_validate(self): raise CancelValidException        # faces are verified after training, by the protocol
-    def after_fit(self): self.bar.close(); self.seconds = self.clock()[0]
-    def clock(self):
-        "(seconds of training, of them waiting for data), earlier parts of the run included"
-        return self.seconds if self.mark is None else self.before+time.time()-self.begin, self.wait
-
-def curve(
-    losses,  # One for each step
-    n:int=40, # Points wanted
-):
-    "A loss curve as at most `n` means of equal stretches"
-    return [round(float(o.mean()), 4) for o in np.array_split(np.asarray(losses), min(n, len(losses)))]
+    return load_weights(path, 'recognizer', Recognizer, device)
 
 # %% ../nbs/22_recognizer.ipynb #b114f5d3
 def face_learner(
@@ -299,12 +186,7 @@ def face_learner(
 ):
     "A fastai `Learner` for a recogniser, with torch's Adam and the paper's step schedule"
     if loss not in LOSSES: raise InputError(f'unknown loss {loss!r}: use one of {", ".join(LOSSES)}')
-    o = r.optimizer
-    adam = partial(OptimWrapper, opt=torch.optim.Adam, betas=tuple(o.betas), eps=o.eps, weight_decay=o.weight_decay, fused=True)
-    learn = Learner(dls, model, loss_func=LOSSES[loss](), opt_func=adam, lr=o.lr, train_bn=True,
-                    cbs=[ToDevice(), StepRate(o.lr, schedule), *cbs])
-    learn.remove_cbs([c for c in learn.cbs if isinstance(c, (ProgressCallback, Recorder))])     # `Watch` shows and keeps the losses
-    return learn
+    return quiet(Learner(dls, model, loss_func=LOSSES[loss](), opt_func=adam(r.optimizer), lr=r.optimizer.lr, train_bn=True, cbs=[ToDevice(), StepRate(r.optimizer.lr, schedule), *cbs]))
 
 # %% ../nbs/22_recognizer.ipynb #ce9e2bde
 def train_recognizer(
@@ -321,25 +203,11 @@ def train_recognizer(
     cbs=(),          # More callbacks
 ):
     "Train, go on training, or find trained a recogniser; writes `DEST/weights.safetensors` and returns (model, facts about the run)"
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu'); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
-    config = config_hash(r, schedule, loss, seed, fingerprint(t) if 'path' in t else len(t))
-    if done.is_file():
-        if (about := _open(done, 'recognizer')[1]).get('config') != config: raise InputError(f'{done}: the weights of a run with other settings or data: choose another destination')
-        return load_recognizer(done, device), {k: v for k,v in about.items() if k not in ('kind', 'model')}
-    try: done.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise InputError(f'{dest}: cannot make this folder ({e.strerror}): choose another destination') from e
-    seed_everything(seed)
-    model = Recognizer(int(t.label.max())+1, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init).to(device)
-    watch = Watch(desc, schedule.steps); ck = Checkpoint(part, config, watch, every)
-    learn = face_learner(face_dls(t, pixels, r, schedule.steps, 0, seed), model, r, schedule, loss, [watch, ck, *cbs]); learn.create_opt()
-    first = ck.load(learn); learn.dls = face_dls(t, pixels, r, schedule.steps, first, seed)
-    if first < schedule.steps:
-        try: learn.fit(1)
-        finally: ck.restore()
-    about = dict(loss=loss, seed=seed, steps=int(model.n_steps), config=config, seconds=round(watch.seconds, 1), wait=round(watch.wait/max(watch.seconds, 1e-9), 4),
-                 final_loss=round(float(np.mean(watch.losses[-20:])), 4), curve=curve(watch.losses))
-    save_weights(model, done, **about); part.unlink(missing_ok=True)
-    return model.eval(), about
+    model, about = fit_once(dest, 'recognizer', config_hash(r, schedule, loss, seed, fingerprint(t) if 'path' in t else len(t)),
+        lambda: Recognizer(int(t.label.max())+1, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init),
+        lambda first: face_dls(t, pixels, r, schedule.steps, first, seed), lambda dls, model, cbs: face_learner(dls, model, r, schedule, loss, cbs),
+        load_recognizer, schedule.steps, seed=seed, desc=desc, device=device, every=every, cbs=cbs, loss=loss)
+    return model, about | dict(curve=about.pop('curves')['loss'])
 
 # %% ../nbs/22_recognizer.ipynb #4af9605c
 @torch.inference_mode()
