@@ -162,7 +162,7 @@ def _fill(t, dest, masker, skip_bad, workers, rank, world, last):
     if done.is_file() and not len(todo) and not any(dest.glob('*.part')): return len(mine), []
     try:
         with part.open('ab+') as f: f.seek(0); f.truncate(f.read().rfind(b'\n')+1)                 # a line that was cut
-        with part.open('a', encoding='utf-8') as f:
+        with part.open('a', 1, 'utf-8') as f:
             todo = masker.ready(todo, mine, dest/f'landmarks{mark and f"{mark}.{world}"}.part')
             for k, r in zip(todo.key, progress(_mask_all(todo, masker, workers, dest=dest, skip_bad=skip_bad), total=len(todo), desc=f'masking ({masker.method})', **(dict(disable=True) if rank else {}))):
                 if isinstance(r, dict): n += 1; r |= dict(options=masker.said)

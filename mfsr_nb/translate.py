@@ -97,7 +97,7 @@ def _device(device):
     try: return torch.empty(1, device=device).device
     except (RuntimeError, AssertionError) as e: raise InputError(f'device {device}: not to be had here: use cpu') from e
 
-# %% ../nbs/13b_translate.ipynb #52f94945
+# %% ../nbs/13b_translate.ipynb #79f318bf
 def translate_folder(
     src,            # Data set in any layout
     dest,           # Folder to write
@@ -114,7 +114,7 @@ def translate_folder(
     device, module = _device(device), isinstance(weights, torch.nn.Module); said, segment = {}, None
     if not module: from mfsr_nb.gan import load_generator
     generator = weights.to(device).eval() if module else load_generator(weights, device)
-    if (own := generator.config['method']) != method: raise InputError(f"{'the generator' if module else weights}: is of {own} and not of {method}: use --method {own}")
+    if (own := generator.config['method']) != method: raise InputError(f"{'weights' if module else weights}: a generator of {own}, not of {method}: use --method {own}")
     said['weights'] = weights_name(weights)
     if segmentation is not None:
         from mfsr_nb.unet import keep_map, load_unet
