@@ -27,11 +27,11 @@ def changed(
     "bool (..., H, W): where some channel differs by more than `above`"
     return np.abs(np.int16(before)-after).max(-1) > above
 
-# %% ../nbs/13b_translate.ipynb #ed2a849e
+# %% ../nbs/13b_translate.ipynb #5d490c1a
 class Translator(Masker):
     "Puts masks on by a generator, a batch at a time; raises `InputError` where its output is not finite"
     def __init__(self,
-        generator,     # In evaluation mode: `.config['size']`, `translate(x)` or `translate(x, numbers)` for float (B, 3, S, S) in -1 to 1
+        generator,     # In evaluation mode: `.config['size']`, `translate(x)` for float (B, 3, S, S) in -1 to 1, or `translate(x, seed)` with B numbers
         method:str,    # Its name in the recipe
         seed:int=0,    # Names the random numbers
         segment=None,  # x -> float (B, 1, S, S), 0 where the mask is; `changed` when left out
@@ -42,7 +42,7 @@ class Translator(Masker):
         if batch < 1: raise InputError(f'batch {batch}: use 1 or more')
         super().__init__(method, seed, dict(said) | dict(mask_from='S' if segment else 'change'))
         self.generator, self.segment, self.batch, self.device, self.size = generator, segment, batch, device, generator.config['size']
-        self.noise = len(inspect.signature(generator.translate).parameters) > 1
+        self.noise = 'seed' in inspect.signature(generator.translate).parameters
         self.pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1)//int(os.environ.get('LOCAL_WORLD_SIZE', 1))))     # for reading and writing
     def table(self, t): self.chunk = min(self.batch, len(t)); return super().table(t)
     def read(self, path):
@@ -53,7 +53,7 @@ class Translator(Masker):
         "uint8 (B, S, S, 3), one number each -> (the same with masks, bool (B, S, S))"
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous()/127.5-1
-            y = self.generator.translate(x, numbers) if self.noise else self.generator.translate(x)
+            y = self.generator.translate(x, seed=numbers) if self.noise else self.generator.translate(x)
             if not torch.isfinite(y).all(): raise InputError(f'{self.method}: the generator gives values that are not finite: its training has diverged, use other weights')
             y = ((y.clamp(-1, 1)+1)*127.5).round(); out = y.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
             return out, changed(images, out) if self.segment is None else (self.segment(y/127.5-1)[:, 0] < .5).cpu().numpy()
@@ -97,7 +97,7 @@ def _device(device):
     try: return torch.empty(1, device=device).device
     except (RuntimeError, AssertionError) as e: raise InputError(f'device {device}: not to be had here: use cpu') from e
 
-# %% ../nbs/13b_translate.ipynb #79f318bf
+# %% ../nbs/13b_translate.ipynb #52f94945
 def translate_folder(
     src,            # Data set in any layout
     dest,           # Folder to write
@@ -119,6 +119,6 @@ def translate_folder(
     if segmentation is not None:
         from mfsr_nb.unet import keep_map, load_unet
         segment = partial(keep_map, segmentation.to(device).eval() if isinstance(segmentation, torch.nn.Module) else load_unet(segmentation, device)); said['segmentation'] = weights_name(segmentation)
-    made = fill_folder(src, dest, Translator(generator, method, seed, segment, batch, device, said), skip_bad, domain)
+    made = fill_folder(src, dest, Translator(generator, method, seed, segment, batch, device, said), skip_bad, domain, workers=1)
     if (Path(dest)/'recipe.jsonl').is_file() and (odd := odd_shares(dest))[1]: print(f'{dest}: {len(odd[1])} of {odd[0]} images have a mask that is too small or too large to be one (the first: {odd[1][0]})', file=sys.stderr)
     return made
