@@ -91,20 +91,29 @@ def mfsr_world(
 def mfsr_mask(
     src:str,                 # Data set in any layout; its full faces are masked
     dest:str,                # Folder for images, masks and recipe.jsonl
-    method:str='kp_syn',     # de, kp_cvx, kp_syn or crop (upper half only)
+    method:str='kp_syn',     # de, kp_cvx, kp_syn or crop (upper half only); with --weights iamgan, cyclegan, stargan, attgan or sagan
     seed:int=0,              # Names the random numbers
-    workers:int=0,           # Processes; 0: one for each core on large data sets
+    workers:int=0,           # Processes; 0: one for each core on large data sets. A launch by torchrun or accelerate shares the work as well
     landmarks:str='auto',    # table: only those of landmarks.csv; template: the images are aligned crops; mtcnn; a CSV file; auto: the table's, and the template on 112 x 112 crops without
     warp:str='',             # How kp_syn fits the mask: similarity (the paper's), homography or piecewise
     domain:str='full',       # full: only full faces; all: masked ones too (test sets for crop)
     skip_bad:store_true=False, # Leave out images that cannot be read or have no landmarks?
+    weights:str='',          # Trained generator that puts the masks on
+    segmentation:str='',     # Trained segmentation network that says where its masks are; without one, where pixels changed by much
+    batch:int=64,            # Images that a generator gets at a time
+    device:str='',           # Of a generator: cpu, cuda; a GPU where there is one
 ):
     "Put masks on a folder of faces"
     from mfsr_nb.dataset import read, summary
     print(summary(read(src, skip_bad), src), file=sys.stderr)
-    from mfsr_nb.mask_folder import mask_folder
-    n, bad = mask_folder(src, dest, method, seed, skip_bad, workers or None, landmarks, domain, **(dict(warp=warp) if warp else {}))
-    print(f'{dest}: {n} masked faces by {method}')
+    from mfsr_nb.mask_folder import launch, mask_folder
+    from mfsr_nb.translate import LEARNED, translate_folder
+    if method in LEARNED and not weights: raise InputError(f'method {method}: needs a trained generator: give its file as --weights')
+    other = dict(warp=warp, landmarks=landmarks != 'auto', workers=workers) if weights else dict(segmentation=segmentation, device=device, batch=batch != 64)
+    if bad := [k for k, v in other.items() if v]: raise InputError(f"--{bad[0]}: not for masks {'by a generator' if weights else 'without one'}: leave it out")
+    if weights: n, bad = translate_folder(src, dest, method, weights, segmentation or None, seed, skip_bad, batch, device or None, domain)
+    else: n, bad = mask_folder(src, dest, method, seed, skip_bad, workers or None, landmarks, domain, **(dict(warp=warp) if warp else {}))
+    rank, world, _ = launch(); print(f'{dest}: {n} masked faces by {method}' + (f' (process {rank} of {world})' if world > 1 else ''))
     for o in bad: print(f'left out: {o}', file=sys.stderr)
 
 # %% ../nbs/31_cli.ipynb #a7eb5991

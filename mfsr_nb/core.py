@@ -8,7 +8,7 @@ __all__ = ['FULL', 'MASKED', 'DOMAINS', 'InputError', 'write_beside', 'busy', 'p
            'same_run', 'hardware', 'git_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #8c1668c0
-import hashlib, json, os, platform, random, subprocess
+import hashlib, json, os, platform, random, subprocess, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass, make_dataclass
 from pathlib import Path
@@ -47,15 +47,26 @@ def write_beside(
 @contextmanager
 def busy(
     folder, # What only one process may write at a time; made if need be
+    team='', # Name of the launch, if processes of the same name may hold it together
 ):
-    "Hold a folder; raises `InputError` while another process does"
-    try: Path(folder).mkdir(parents=True, exist_ok=True); f = open(Path(folder)/'.lock', 'w')
+    "Hold a folder, with a function that says whether no other of the team is left (and keeps them out from then on); raises `InputError` while another process holds it"
+    try: Path(folder).mkdir(parents=True, exist_ok=True); f = open(Path(folder)/'.lock', 'a+b', 0)
     except OSError as e: raise InputError(f'{folder}: cannot be written ({e.strerror}): choose another destination') from e
     with f:
-        try: import fcntl; fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError: pass                             # no such locks on Windows
-        except OSError as e: raise InputError(f'{folder}: another process works here: wait for it, or choose another destination') from e
-        yield
+        try: import fcntl
+        except ImportError: yield lambda: True; return       # no such locks on Windows
+        def take(kind):
+            try: fcntl.flock(f, kind); return True
+            except OSError: return False
+        def ours(): f.seek(0); return f.read() == team.encode()
+        def enter():
+            if alone := take(fcntl.LOCK_EX | fcntl.LOCK_NB): f.truncate(0); f.write(team.encode())       # the first says whose folder this is
+            return alone if not team else ours() and take(fcntl.LOCK_SH) and ours()
+        for _ in range(20 if team else 1):                   # between taking the lock and saying whose it is the first may be misread
+            if enter(): break
+            time.sleep(.05 if team else 0)
+        else: raise InputError(f'{folder}: another process works here: wait for it, or choose another destination')
+        yield lambda: not team or (take(fcntl.LOCK_UN) and take(fcntl.LOCK_EX | fcntl.LOCK_NB))
 
 # %% ../nbs/00_core.ipynb #ad0d5bca
 def progress(

@@ -391,7 +391,7 @@ def _layout(root):
     subs = [o.name for o in sorted(root.iterdir()) if o.is_dir() and not o.name.startswith('.')]
     some = lambda o: sorted(p.stem for p in (root/o).iterdir() if p.suffix.lower() in IMAGE_TYPES)
     if (root/'recipe.jsonl').is_file(): return read_generated
-    if (root/'recipe.jsonl.part').is_file(): raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
+    if any(root.glob('recipe*.jsonl.part')): raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
     if (root/'align.json').is_file() and not (root/'landmarks.csv').is_file(): raise InputError(f'{root}: aligning was stopped half-way: run mfsr_align again')
     if (root/'align.json').is_file(): return read_aligned
     if any(root.glob('*.rec')): return read_recordio

@@ -225,6 +225,30 @@ def masking():
         yield row(f'masking {len(names):,} images by kp_syn on two cores, two processes with their start', 'decoding and encoding the same files (Pillow), two threads', secs, len(names), 'images/s')
 
 
+def translating():
+    "Masking a folder of faces by a generator (read, translated, image, segmentation and recipe written) against that generator alone, on a batch that is already there"
+    import torch
+    from itertools import count
+    from PIL import Image
+    from torch import nn
+    from mfsr_nb.mask_folder import fill_folder
+    from mfsr_nb.translate import Translator
+    from mfsr_nb.world import FaceWorld
+    def conv(i, o, stride=1): return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1), nn.InstanceNorm2d(o), nn.ReLU())
+    n, size, batch, turn = 512, 64, 64, count()
+    g = nn.Sequential(conv(3, 16), conv(16, 32, 2), conv(32, 64, 2), *(conv(64, 64) for _ in range(12)), nn.ConvTranspose2d(64, 3, 4, 4), nn.Tanh()).eval()
+    g.config, g.translate = dict(size=size), lambda x: g(x)
+    with tempfile.TemporaryDirectory() as d:
+        for i, im in enumerate(FaceWorld(seed=0, size=size).faces(np.arange(n) % 64, np.arange(n) // 64).image):
+            Path(f'{d}/src/{i % 64}').mkdir(parents=True, exist_ok=True)
+            Image.fromarray(im).save(f'{d}/src/{i % 64}/{i}.jpg', quality=95)
+        x = torch.rand(batch, 3, size, size) * 2 - 1
+        def bare():
+            with torch.inference_mode(): [g.translate(x) for _ in range(n // batch)]
+        ours = lambda: fill_folder(f'{d}/src', f'{d}/out{next(turn)}', Translator(g, 'stand-in', batch=batch))
+        yield row(f'masking a folder by a generator, {size} px, batch {batch}, random weights', 'the generator alone on one batch', pairs(ours, bare), n, 'images/s')
+
+
 def mtcnn():
     "Landmarks of 160 px crops against facenet-pytorch's own MTCNN on the same images, in its best form: batches of equal size"
     import importlib.util
@@ -255,7 +279,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
