@@ -101,8 +101,8 @@ def trace(
     name = lambda x: [k for o in x.split(1) for k, v in known.items() if o.shape == v.shape and torch.allclose(o, v, atol=1e-6)]
     return [(n, name(a), name(r)) for n, a, r in seen]
 
-# %% ../nbs/13_iamgan.ipynb #b9dc0e9e
-_at = {'f': (0, 2), 'm': (0, 0), 'fm': (2.4, 2), 'mf': (2.4, 0), 'fr': (4.8, 2.8), 'mr': (4.8, 0), 'S': (4.1, 1.35), 'f⊙S(fm)': (6.2, 2.2), 'fm⊙S(fm)': (6.2, 1.2), 'C': (7.7, 1.7), 'D_M': (3.6, 3.6), 'D_F': (3.6, -1.4)}
+# %% ../nbs/13_iamgan.ipynb #333ebb53
+_at = {'f': (0, 2), 'fm': (2.4, 2), 'fr': (4.6, 3.1), 'm': (4.8, 0), 'mf': (2.4, 0), 'mr': (0, 0), 'D_F': (1.2, 1), 'D_M': (3.6, 1), 'S': (4.6, 2), 'f⊙S(fm)': (6.4, 2.5), 'fm⊙S(fm)': (6.4, 1.5), 'C': (8, 2)}
 
 def figure4(
     calls, # From `trace`
@@ -116,14 +116,14 @@ def figure4(
         if text: ax.text((_at[a][0]+_at[b][0])/2, (_at[a][1]+_at[b][1])/2+.22, text, ha='center', fontsize=9, color='C0')
     for net, ins, outs in calls:
         if net.startswith('G'): [arrow(a, b, {'G_FM': r'$G_{F\to M}$', 'G_MF': r'$G_{M\to F}$'}[net]) for a, b in zip(ins, outs)]
-        else: [arrow(a, net, colour='C1' if net.startswith('D') else 'C2') for a in ins]
+    for net, a in sorted({(net, a) for net, ins, _ in calls for a in ins if net[0] != 'G'}): arrow(a, net, colour='C1' if net[0] == 'D' else 'C2')
     for k in ('f⊙S(fm)', 'fm⊙S(fm)'): arrow('S', k, ls=':')
-    for a, b, text in (('f', 'fr', r'$\mathcal{L}_{cyc}$'), ('m', 'mr', r'$\mathcal{L}_{cyc}$')): arrow(a, b, bend=-.42 if a == 'f' else .35, style='<|-|>', ls='--', colour='C3'); ax.text(2.4, _at[a][1]+(1.02 if a == 'f' else -.62), text, color='C3', ha='center')
-    arrow('f⊙S(fm)', 'fm⊙S(fm)', style='<|-|>', ls='--', colour='C3'); ax.text(6.3, 1.68, r'$\mathcal{L}_{rec}$', color='C3')
+    for a, b, text in (('f', 'fr', r'$\mathcal{L}_{cyc}$'), ('m', 'mr', r'$\mathcal{L}_{cyc}$')): arrow(a, b, bend=-.3, style='<|-|>', ls='--', colour='C3'); ax.text(1.6 if a == 'f' else 2.4, 3.15 if a == 'f' else -.58, text, color='C3', ha='center')
+    arrow('f⊙S(fm)', 'fm⊙S(fm)', style='<|-|>', ls='--', colour='C3'); ax.text(6.5, 2, r'$\mathcal{L}_{rec}$', color='C3', va='center')
     for k, t in tex.items(): box(k, t, 'circle,pad=.3' if len(k) < 3 else 'round,pad=.3', 'w')
     for k, t, c in (('S', '$S$', '#d8ecd8'), ('C', '$C$', '#d8ecd8'), ('D_M', '$D_M$', '#fde3c8'), ('D_F', '$D_F$', '#fde3c8')): box(k, t, 'square,pad=.4', c)
-    for k, t in (('D_M', r'$\mathcal{L}_{adv}$'), ('D_F', r'$\mathcal{L}_{adv}$'), ('C', r'$\mathcal{L}_{cls}$')): ax.text(_at[k][0]+.4, _at[k][1], t, color='C3', va='center')
-    ax.set_xlim(-.6, 8.7); ax.set_ylim(-1.9, 4.1); ax.axis('off')
+    for k, t in (('D_M', r'$\mathcal{L}_{adv}$'), ('D_F', r'$\mathcal{L}_{adv}$'), ('C', r'$\mathcal{L}_{cls}$')): ax.text(_at[k][0]+.3, _at[k][1], t, color='C3', va='center')
+    ax.set_xlim(-.5, 9); ax.set_ylim(-.9, 3.6); ax.axis('off')
 
 # %% ../nbs/13_iamgan.ipynb #265964ff
 class MaskShare(Callback):
