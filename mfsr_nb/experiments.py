@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, need_both, read, summary
+from .generators import VARIANTS, make_generator, make_segmenter, variant
 from .loading import load_pixels
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
 from .recognizer import embed_pixels, fingerprint, refuse_overlap, train_recognizer, training_set
+from .translate import translate_folder
 from .world import write_world
 
 # %% ../nbs/30_experiments.ipynb #99ed9e10
@@ -30,19 +33,23 @@ class Row:
     cells:tuple   # Places in the tables
     train:str     # Training world
     loss:str      # One of `LOSSES`
-    masks:str=''  # One of `METHODS`, `true`, or nothing for full faces only
+    masks:str=''  # One of `METHODS` or `VARIANTS`, `true`, or nothing for full faces only
 
 def rows(
-    tables=('1', '2'), # Which tables: '1', '2', and 'calibration' for the world's upper bound
+    tables=('1', '2'), # Which tables: '1', '2', '3', and 'calibration' for the world's upper bound
 ):
     "The rows that these tables consist of, as far as they are built"
     every = [Row('Softmax', ('table1/casia/Softmax',), 'casia', 'softmax'),
              Row('Softmax+DE', ('table1/casia/Softmax+DE', 'table2/DE'), 'casia', 'softmax', 'de'),
              Row('Softmax+KP-CVX', ('table1/casia/Softmax+KP-CVX', 'table2/KP-CVX'), 'casia', 'softmax', 'kp_cvx'),
              Row('Softmax+KP-SYN', ('table1/casia/Softmax+KP-SYN', 'table2/KP-SYN'), 'casia', 'softmax', 'kp_syn'),
+             Row('Softmax+CycleGAN', ('table2/CycleGAN', 'table3/wo_L_IP'), 'casia', 'softmax', 'cyclegan'),
+             Row('Softmax+IAMGAN', ('table1/casia/Softmax+IAMGAN', 'table2/IAMGAN', 'table3/all'), 'casia', 'softmax', 'iamgan'),
+             Row('Softmax+IAMGAN without L_rec', ('table3/wo_L_rec',), 'casia', 'softmax', 'iamgan_wo_rec'),
+             Row('Softmax+IAMGAN without L_cls', ('table3/wo_L_cls',), 'casia', 'softmax', 'iamgan_wo_cls'),
              Row('Softmax, vggface2', ('table1/vggface2/Softmax',), 'vggface2', 'softmax'),
              Row('Softmax+true masks', ('calibration/casia/Softmax+true',), 'casia', 'softmax', 'true')]
-    known = {'1': 'table1', '2': 'table2', 'calibration': 'calibration'}
+    known = {'1': 'table1', '2': 'table2', '3': 'table3', 'calibration': 'calibration'}
     if bad := [o for o in tables if o not in known]: raise InputError(f'unknown table {bad[0]!r}: use {", ".join(known)}')
     return [r for r in every if any(c.split('/')[0] == known[t] for c in r.cells for t in tables)]
 
@@ -139,12 +146,14 @@ def check_data(
 
 # %% ../nbs/30_experiments.ipynb #63805216
 class Study:
-    "The data sets and finished runs of one preset in one folder"
+    "The data sets, generators and finished runs of one preset in one folder"
     def __init__(self,
         preset,          # Name of a preset, or the preset
         dest,            # The study's folder
         train=None,      # Training world -> its folder; None draws the face world
         test=None,       # Folder of the test set; None draws the face world
+        masked=None,     # Your own pile of masked faces, for generators
+        labelled=None,   # Your own masked faces with segmentation (`images/`, `labels/`), for S
         kind=None,       # world, photos or paper; by default world where it is drawn, else photos
         skip_bad=False,  # Leave out unreadable images?
         allow_overlap=False, # Let training and test identities have the same names?
@@ -153,17 +162,18 @@ class Study:
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
         self.dest, self.skip_bad, self.every, self.unreadable, self.allow_overlap = Path(dest), skip_bad, every, set(), allow_overlap
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
-        self.train, self.test, self.drawn = train, test, train is None
+        self.train, self.test, self.pile, self.labelled, self.drawn = train, test, masked, labelled, train is None
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
     def data(self, part):
         "Folder of a data set, drawn if need be"
-        if not self.drawn: return self.test if part == 'mfsr_rec' else self.train[part]
+        if not self.drawn: return dict(mfsr_rec=self.test, mfsr_seg=self.pile).get(part) or self.train[part]
         write_world(self.dest/'world', self.preset.world, [part]); return self.dest/'world'/part
-    def masked(self, row):
+    def masked(self, row, seed=0):
         "Folder of a row's masked training faces, made if need be; None for a row without"
+        if row.masks in VARIANTS: return self.generated(row, seed)[0]
         if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
         out = self.dest/'generated'/row.train/row.masks
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
@@ -184,6 +194,32 @@ class Study:
             self._decoded = t, px, read_pairs(f, t.key)
         return self._decoded
 
+# %% ../nbs/30_experiments.ipynb #f5c9f3ec
+@patch
+def name(self:Study, row, seed, t):
+    "(hash of a run's settings, hash of its data, name of its folder)"
+    p = self.preset; made = (variant(p, row.masks), p.segmentation) if row.masks in VARIANTS else ()
+    config, data = config_hash(p.recognition, p.evaluation, row.loss, row.masks, *made), config_hash(fingerprint(t), fingerprint(self.test_set()[0]))
+    return config, data, f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_')
+
+@patch
+def segmenter(self:Study):
+    "File of S, trained if need be"
+    make_segmenter(self.labelled or self.data('mfsr_seg'), self.dest/'segmentation', self.preset, self.data('casia')); return self.dest/'segmentation'/'weights.safetensors'
+
+@patch
+def generated(self:Study, row, seed):
+    "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
+    p, full = self.preset, Row('Softmax' if row.train == 'casia' else f'Softmax, {row.train}', (), row.train, 'softmax')
+    S, C, name = self.segmenter(), None, f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), p.segmentation)[:6]}'
+    if row.masks != 'cyclegan':
+        t = training_set(self.data(row.train), None, self.skip_bad); run = self.dest/'train'/self.name(full, seed, t)[2]; C = run/'weights.safetensors'; r = p.recognition
+        if not C.is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, getattr(r.schedule, row.train, r.schedule.casia), 'softmax', seed, f'{full.name}, seed {seed}', every=self.every)
+    at, out = self.dest/'generators'/row.train/name, self.dest/'generated'/row.train/name
+    G, about = make_generator(self.data(row.train), self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
+    if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(self.data(row.train), out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
+    return out, {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
+
 # %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(
     study, # A `Study`
@@ -192,29 +228,29 @@ def run_row(
 ):
     "The registry's line of a run: found there, or trained and measured now"
     begin, r = time.time(), study.preset.recognition
-    schedule = getattr(r.schedule, row.train, r.schedule.casia)
-    t = training_set(study.data(row.train), study.masked(row), study.skip_bad); test, test_px, pairs = study.test_set(); refuse_overlap(t, test, study.allow_overlap)
-    config, data = config_hash(r, study.preset.evaluation, row.loss, row.masks), config_hash(fingerprint(t), fingerprint(test))
-    name = f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_'); ident = f'{study.preset.name}/{study.kind}/{name}'
+    t = training_set(study.data(row.train), study.masked(row, seed), study.skip_bad); test, test_px, pairs = study.test_set(); refuse_overlap(t, test, study.allow_overlap)
+    config, data, name = study.name(row, seed, t); ident = f'{study.preset.name}/{study.kind}/{name}'
     scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if test.identity[test.domain == x].duplicated().any())]
     if found := [o for o in read_runs(study.dest) if o['id'] == ident]: return found[0]
     t, px = study.decode(t)
-    model, about = train_recognizer(t, px, study.dest/'train'/name, r, schedule, row.loss, seed, f'{row.name}, seed {seed}', every=study.every)
+    model, about = train_recognizer(t, px, study.dest/'train'/name, r, getattr(r.schedule, row.train, r.schedule.casia), row.loss, seed, f'{row.name}, seed {seed}', every=study.every)
     phi = embed_pixels(model, test_px)
     metrics = evaluate(phi, test.identity, test.domain, pairs=pairs, scenario=scenarios, path=test.key,
                        **{k: getattr(study.preset.evaluation.verification, k) for k in ('sets', 'matched', 'unmatched', 'seed')})
     run = dict(id=ident, cells=list(row.cells), preset=study.preset.name, kind=study.kind, seed=seed, config=config, data=data, commit=git_commit(), hardware=hardware(),
-               seconds=round(time.time()-begin, 1), train=about, counts=dict(train=counts(t), test=counts(test), unreadable=len(study.unreadable)), metrics=metrics)
+               seconds=round(time.time()-begin, 1), train=about, **(dict(generator=study.generated(row, seed)[1]) if row.masks in VARIANTS else {}), counts=dict(train=counts(t), test=counts(test), unreadable=len(study.unreadable)), metrics=metrics)
     append_run(study.dest, run); return run
 
 # %% ../nbs/30_experiments.ipynb #b7a95874
 def reproduce(
     preset='mini',       # Preset
     dest=None,           # The study's folder; runs/<preset> by default
-    tables=('1', '2'),   # Which tables
+    tables=('1', '2', '3'), # Which tables
     seeds:int=1,         # How many seeds: 0, 1, ...
     train=None,          # Training set of your own, any layout
     test=None,           # Test set of your own with full and masked faces
+    masked=None,         # Masked faces of your own, without identities: what generators learn masks from
+    labelled=None,       # Masked faces of your own with segmentation, for S
     kind=None,           # Kind of your own data: photos or paper
     results=None,        # Add finished runs to the evidence in this folder
     skip_bad=False,      # Leave out unreadable images?
@@ -225,10 +261,11 @@ def reproduce(
     if seeds < 1: raise InputError(f'{seeds} seeds: use 1 or more')
     p = load_preset(preset) if isinstance(preset, str) else preset
     todo, name = rows(tables), Path(train).resolve().name if train else ''
-    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, kind, skip_bad, allow_overlap)
+    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, masked, labelled, kind, skip_bad, allow_overlap)
     if train:
         todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
         if 'x0' not in read(train, skip_bad): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
+        if not (masked and labelled): say('no --masked and --labelled: rows with generators (CycleGAN, IAMGAN) are left out'); todo = [r for r in todo if r.masks not in VARIANTS]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
     with busy(study.dest):
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}

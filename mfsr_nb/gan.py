@@ -61,7 +61,7 @@ class SmallBody(nn.Module):
         self.mix, self.last = _conv(2*ngf, ngf, 3), nn.Sequential(nn.Conv2d(ngf, 4*no, 3, 1, 1), nn.PixelShuffle(2))
     def forward(self, x): a = self.down(x); return self.last(self.mix(torch.cat([self.up(self.deep(a)), a], 1)))
 
-# %% ../nbs/12_gan.ipynb #e041ec03
+# %% ../nbs/12_gan.ipynb #95566936
 def init_normal(
     net,          # Any module
     std:float=.02, # Deviation
@@ -95,7 +95,9 @@ class Generator(nn.Module):
         self.config = dict(name=name, ngf=ngf, blocks=blocks, output=output, gate_gain=gate_gain, init_std=init_std, **about)
         self.output, self.gain = output, gate_gain
         self.body = init_normal(BODIES[name](ngf, blocks, 4 if output == 'blend' else 3), init_std).to(memory_format=torch.channels_last)
-    def parts(self, x): "The picture t and the gate g of a blend"; o = self.body(x).float(); return o[:, :3].tanh(), torch.sigmoid(self.gain*o[:, 3:])
+    def parts(self, x):
+        "The picture t and the gate g of a blend; the gate stays within sigmoid(-5) and sigmoid(5), where it still learns"
+        o = self.body(x).float(); return o[:, :3].tanh(), torch.sigmoid(5*torch.tanh(self.gain/5*o[:, 3:]))
     def forward(self, x):
         if self.output == 'plain': return self.body(x).float().tanh()
         if self.output == 'residual': return (x+self.body(x).float()).clamp(-1, 1)
