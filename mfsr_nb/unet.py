@@ -28,13 +28,13 @@ from .dataset import file_size, find_images, read_bytes
 from .loading import load_pixels, to_square
 from .training import ToDevice, adam, fit_once, load_weights, quiet
 
-# %% ../nbs/10_unet.ipynb #ec95707d
+# %% ../nbs/10_unet.ipynb #f41441a9
 def _pair(ni, no):
     return nn.Sequential(*(l for i in (ni, no) for l in (nn.Conv2d(i, no, 3, padding=1, bias=False), nn.BatchNorm2d(no), nn.ReLU(True))))
 
 class UNet(nn.Module):
     "S: images in [-1, 1] (B, 3, H, W) -> logits of P(pixel is mask) (B, 1, H, W); raises `InputError` where H or W cannot be halved at each level"
-    bf16 = False                                     # train in bfloat16?
+    bf16 = False                                     # compute in bfloat16?
     def __init__(self,
         widths=(64, 128, 256, 512, 1024), # Channels of each level, from the top to the bottom
         size:int=256,                     # Pixels a side of the images that it is trained on
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
     def forward(self, x):
         if any(o % 2**len(self.up) for o in x.shape[2:]): raise InputError(f'images of {x.shape[3]} x {x.shape[2]} pixels: this U-Net wants multiples of {2**len(self.up)}')
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and self.training):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             x, skips = x.contiguous(memory_format=torch.channels_last), []
             for i, down in enumerate(self.down): x = down(F.max_pool2d(x, 2) if i else x); skips.append(x)
             for i in reversed(range(len(self.up))): x = self.join[i](torch.cat([skips[i], self.up[i](x)], 1))
@@ -71,7 +71,7 @@ def load_unet(
     "S, frozen and in evaluation mode; raises `InputError` on wrong or damaged weights"
     return load_weights(path, 'unet', UNet, device, 'train_unet').requires_grad_(False)
 
-# %% ../nbs/10_unet.ipynb #1ee9ae09
+# %% ../nbs/10_unet.ipynb #b928fb6f
 def read_seg(
     data, # Folder with `images/` and `labels/` or `masks/`, or a list of such
 ):
@@ -79,7 +79,8 @@ def read_seg(
     out = []
     for root in map(Path, [data] if isinstance(data, (str, Path)) else data):
         keys = find_images(root/'images'); ours = (root/'masks').is_dir() and not (root/'labels').is_dir()
-        t = pd.DataFrame(dict(path=[str(root/'images'/k) for k in keys], label=[str(root/'masks'/f'{k}.png' if ours else (root/'labels'/k).with_suffix('.png')) for k in keys], key=keys))
+        t = pd.DataFrame(dict(path=[str(root/'images'/k) for k in keys], key=keys,
+                              label=[str(root/'masks'/f'{k}.png' if ours else (root/'labels'/k).with_suffix('.png')) for k in keys]))
         if lacks := [o for o in t.label if not Path(o).is_file()]: raise InputError(f'{lacks[0]}: no such label ({len(lacks)} missing): each image needs one, 0 background, 1 face, 2 mask')
         out.append(t.assign(held=np.arange(len(t))//2 % 10 == 9))
     if not out: raise InputError('no data sets with labels: give at least one folder')
@@ -91,8 +92,9 @@ def open_label(
     "Where the mask is, bool (H, W); raises `InputError` on an unreadable file or other values"
     try: im = Image.open(io.BytesIO(read_bytes(path))); a = np.asarray(im.convert('L') if im.mode == '1' else im)
     except (OSError, SyntaxError, ValueError) as e: raise InputError(f'{path}: not a readable image: mend or remove it') from e
-    values = set(np.unique(a).tolist())
-    if a.ndim > 2 or not (values <= {0, 1, 2} or values <= {0, 255}): raise InputError(f'{path}: holds {"several channels" if a.ndim > 2 else f"the values {str(sorted(values)[:9])[1:-1]}"}: use one channel with 0 background, 1 face, 2 mask, or with 0 and 255')
+    values = sorted(set(np.unique(a).tolist())) if a.ndim == 2 else []
+    if not values or not (set(values) <= {0, 1, 2} or set(values) <= {0, 255}):
+        raise InputError(f'{path}: holds {f"the values {str(values[:9])[1:-1]}" if values else "several channels"}: use one channel with 0 background, 1 face, 2 mask, or with 0 and 255')
     return a > 1
 
 def load_seg(
@@ -261,7 +263,7 @@ def calibration_error(
     "Mean distance between P and the share of mask, weighted by pixels"
     return float((abs(c.p-c['mask'])*c.pixels).sum()/c.pixels.sum())
 
-# %% ../nbs/10_unet.ipynb #fd7f29a6
+# %% ../nbs/10_unet.ipynb #208c75cc
 @torch.inference_mode()
 def mask_probability(
     S,           # A `UNet`
@@ -288,7 +290,8 @@ def segment_summary(
 ):
     "images, mean IoU, its tenth percentile, pooled IoU, mean boundary F-score, calibration error"
     t = segment_table(p, y, threshold)
-    facts = dict(iou=t.iou.mean(), iou_p10=t.iou.quantile(.1), iou_pooled=iou((p > threshold).flatten(0, 1), y.flatten(0, 1)), boundary_f=t.boundary_f.mean(), calibration_error=calibration_error(calibration(p, y)))
+    facts = dict(iou=t.iou.mean(), iou_p10=t.iou.quantile(.1), iou_pooled=iou((p > threshold).flatten(0, 1), y.flatten(0, 1)),
+                 boundary_f=t.boundary_f.mean(), calibration_error=calibration_error(calibration(p, y)))
     return dict(images=len(t)) | {k: round(float(v), 4) for k, v in facts.items()}
 
 def evaluate_unet(
@@ -367,11 +370,12 @@ def train_unet(
         dl = torch.utils.data.DataLoader(SegBatches(x, y, rows, s.batch_size, steps, first, seed), batch_size=None); dls = DataLoaders(dl, dl); dls.n_inp = 1
         return dls
     def learner(dls, model, cbs):
-        return quiet(Learner(dls, model, loss_func=SegLoss(s.loss.bce, s.loss.dice), opt_func=adam(s.optimizer), lr=s.optimizer.lr, train_bn=True, cbs=[ToDevice(), Segmenting(s, steps, seed), *cbs]))
+        return quiet(Learner(dls, model, loss_func=SegLoss(s.loss.bce, s.loss.dice), opt_func=adam(s.optimizer), lr=s.optimizer.lr, train_bn=True,
+                             cbs=[ToDevice(), Segmenting(s, steps, seed), *cbs]))
     held = {}
     def keep(m):
         "Measured on what was held out, before it is written"
-        h = np.flatnonzero(t.held); held.update(segment_summary(mask_probability(m, x[h]), y[h], s.threshold) if len(h) else {})
+        m.bf16 = False; h = np.flatnonzero(t.held); held.update(segment_summary(mask_probability(m, x[h]), y[h], s.threshold) if len(h) else {})
         return m
     S, about = fit_once(dest, 'unet', _seg_config(t, s, seed), build, dls, learner, load_unet, steps, keep, seed, desc, device, every, cbs, images=len(rows), held=held)
     return S.requires_grad_(False), about

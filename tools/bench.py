@@ -269,6 +269,28 @@ def mtcnn():
     yield row(f"landmarks of {'LFW' if lfw.is_dir() else 'drawn'} crops of 160 px", "facenet-pytorch's own MTCNN, 32 at a time", pairs(ours, theirs, 3), n, 'images/s', rate)
 
 
+def unet():
+    "S of the preset `mini` against the lightest segmentation network of torchvision, and its augmentation against torchvision's own transforms, which take an image at a time"
+    import torch, torchvision
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.unet import UNet, augment
+    from mfsr_nb.world import LOOSE, FaceWorld
+    s, n = load_preset('mini').segmentation, 64
+    f = FaceWorld(seed=0, size=s.image_size, framing=LOOSE).faces(np.arange(n), 0, 'surgical')
+    x, y = torch.as_tensor(f.image), torch.as_tensor(f.mask)
+    S, light = UNet(s.widths, s.image_size).eval(), torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=1).eval()
+    z = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    half = UNet(s.widths, s.image_size).eval()
+    half.bf16 = True
+    with torch.inference_mode():
+        for net, how in ((S, ''), (half, ', bfloat16')): yield row(f'S of mini, {s.image_size} px{how}', 'LR-ASPP on MobileNetV3 (torchvision), whose maps are an eighth as fine', pairs(lambda: net(z), lambda: light(z)), n, 'images/s')
+    t = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAffine(12, (.1, .1), tuple(s.augment.zoom)), v2.ColorJitter(.2, .2, .2), v2.GaussianBlur(3), v2.ToDtype(torch.float32, scale=True), v2.GaussianNoise(0, s.augment.noise)])
+    theirs = lambda: [t(tv_tensors.Image(a.permute(2, 0, 1)), tv_tensors.Mask(b)) for a, b in zip(x, y)]
+    yield row('augmentation of S, with cloth and clutter', 'affine, jitter, blur and noise of torchvision', pairs(lambda: augment(x, y, 0, 0, s.augment), theirs), n, 'images/s')
+
+
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
 
 
@@ -279,7 +301,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
