@@ -291,6 +291,51 @@ def unet():
     yield row('augmentation of S, with cloth and clutter', 'affine, jitter, blur and noise of torchvision', pairs(lambda: augment(x, y, 0, 0, s.augment), theirs), n, 'images/s')
 
 
+def gan():
+    "A step of IAMGAN, all phases, against the same networks in a plain loop: one forward pass for each picture, float32, channels first"
+    import copy, torch, torch.nn.functional as F
+    from mfsr_nb.core import load_preset, settings
+    from mfsr_nb.gan import gan_dls, gan_learner
+    from mfsr_nb.generators import Classifier, with_steps
+    from mfsr_nb.iamgan import IAMGAN, IAMLoss
+    from mfsr_nb.recognizer import Recognizer
+    from mfsr_nb.unet import UNet
+    for name, ids, steps in (('mini', 400, 10), ('paper', 10575, 1)):
+        p = load_preset(name)
+        o, r, size = with_steps(p.iamgan, steps), p.recognition, p.iamgan.image_size
+        S, C = UNet(p.segmentation.widths, size).eval(), Classifier(Recognizer(ids, r.backbone, r.neck.linear, size, r.neck.pool, r.normalize_input)).eval()
+        f, m = (torch.randint(0, 256, (8, size, size, 3), dtype=torch.uint8) for _ in range(2))
+        dls = gan_dls(f, m, np.arange(8), o)
+        learn = gan_learner(dls, IAMGAN(o, 0, S, C), IAMLoss(o), o)
+        nets = {k: copy.deepcopy(getattr(learn.model, k)).to(memory_format=torch.contiguous_format) for k in ('G_FM', 'G_MF', 'D_M', 'D_F', 'S', 'C')}
+        G1, G2, D1, D2, S, C = nets.values()
+        opts = [torch.optim.Adam([q for n in g for q in n.parameters()], 2e-4, (.5, .999)) for g in ((G1, G2), (D1, D2), (C,))]
+        def only(i):
+            for k, g in enumerate(((G1, G2), (D1, D2), (C,))): [q.requires_grad_(k == i) for n in g for q in n.parameters()]
+            opts[i].zero_grad()
+            return opts[i]
+        lsgan = lambda d, real: ((d - real) ** 2).mean()
+        def plain():
+            for x, y, i in dls.train:
+                x, y = x.contiguous(), y.contiguous()
+                opt = only(0)
+                fm, mf = G1(x), G2(y)
+                with torch.no_grad(): k = (S(fm).sigmoid() <= .5).float()
+                (lsgan(D1(fm), 1.) + lsgan(D2(mf), 1.) + 10 * ((G2(fm) - x).abs().mean() + (G1(mf) - y).abs().mean()) + F.cross_entropy(C(fm * k), i) + (x * k - fm * k).abs().mean()).backward()
+                opt.step()
+                opt = only(1)
+                (.5 * (lsgan(D1(y), 1.) + lsgan(D1(fm.detach()), 0.)) + .5 * (lsgan(D2(x), 1.) + lsgan(D2(mf.detach()), 0.))).backward()
+                opt.step()
+                opt = only(2)
+                F.cross_entropy(C(x * k), i).backward()
+                opt.step()
+        def ours():
+            learn.model.n_steps.zero_()
+            learn.fit(1)
+        n = steps * o.batch_size
+        yield row(f'IAMGAN, nets of {name}, batch {o.batch_size} at {size} px, {steps} step{"s" * (steps > 1)}', 'the same nets in a plain loop', pairs(ours, plain, 5 if steps > 1 else 3), n, 'pairs of images/s', f'{o.precision}, where the processor has it')
+
+
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
 
 
@@ -301,7 +346,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
