@@ -9,20 +9,24 @@ __all__ = ['FIELDS', 'METRICS', 'Row', 'rows', 'append_run', 'read_runs', 'inter
 # %% ../nbs/30_experiments.ipynb #6948d823
 import json, os, subprocess, sys, time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from .card import card_folder, write_card
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, need_both, read, summary
-from .generators import VARIANTS, make_generator, make_segmenter, variant
+from .generators import VARIANTS, make_generator, make_segmenter, masked_pile, variant
 from .loading import load_pixels
+from .gan import zoom
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
-from .recognizer import embed_pixels, fingerprint, refuse_overlap, train_recognizer, training_set
+from .recognizer import embed_pixels, fingerprint, load_recognizer, refuse_overlap, train_recognizer, training_set
 from .translate import translate_folder
+from .unet import load_unet, mask_probability
 from .world import write_world
 
 # %% ../nbs/30_experiments.ipynb #99ed9e10
@@ -207,18 +211,33 @@ def segmenter(self:Study):
     "File of S, trained if need be"
     make_segmenter(self.labelled or self.data('mfsr_seg'), self.dest/'segmentation', self.preset, self.data('casia')); return self.dest/'segmentation'/'weights.safetensors'
 
+# %% ../nbs/30_experiments.ipynb #8e9b980a
+@patch
+def softmax(self:Study, train, seed):
+    "File of the full-face Softmax model of a training world, trained if need be"
+    r, row = self.preset.recognition, Row('Softmax' if train == 'casia' else f'Softmax, {train}', (), train, 'softmax')
+    t = training_set(self.data(train), None, self.skip_bad); run = self.dest/'train'/self.name(row, seed, t)[2]
+    if not (run/'weights.safetensors').is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, getattr(r.schedule, train, r.schedule.casia), 'softmax', seed, f'{row.name}, seed {seed}', every=self.every)
+    return run/'weights.safetensors'
+
 @patch
 def generated(self:Study, row, seed):
     "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
-    p, full = self.preset, Row('Softmax' if row.train == 'casia' else f'Softmax, {row.train}', (), row.train, 'softmax')
-    S, C, name = self.segmenter(), None, f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), p.segmentation)[:6]}'
-    if row.masks != 'cyclegan':
-        t = training_set(self.data(row.train), None, self.skip_bad); run = self.dest/'train'/self.name(full, seed, t)[2]; C = run/'weights.safetensors'; r = p.recognition
-        if not C.is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, getattr(r.schedule, row.train, r.schedule.casia), 'softmax', seed, f'{full.name}, seed {seed}', every=self.every)
-    at, out = self.dest/'generators'/row.train/name, self.dest/'generated'/row.train/name
-    G, about = make_generator(self.data(row.train), self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
-    if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(self.data(row.train), out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
+    p, S, src, name = self.preset, self.segmenter(), self.data(row.train), f'{row.masks}-{seed}-{config_hash(variant(self.preset, row.masks), self.preset.segmentation)[:6]}'
+    at, out, C = self.dest/'generators'/row.train/name, self.dest/'generated'/row.train/name, None if row.masks == 'cyclegan' else self.softmax(row.train, seed)
+    G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
+    if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
     return out, {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
+
+@patch
+def card(self:Study, row, seed, most=500):
+    "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
+    f = self.dest/'cards'/f'{row.masks}-{seed}.json'; src, size = self.data(row.train), self.preset.iamgan.image_size
+    m, _ = masked_pile(self.data('mfsr_seg'), size, self.skip_bad); m = m[:most]; at = self.preset.iamgan.augment.zoom_M
+    if at: x = m.permute(0, 3, 1, 2)/127.5-1; m = ((zoom(x, at, np.random.default_rng(0))+1)*127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()      # as large as F's faces
+    out = self.masked(row, seed); keep = mask_probability(load_unet(self.segmenter()), m) < .5
+    card = card_folder(src, out, partial(embed_pixels, load_recognizer(self.softmax(row.train, seed+1))), m, keep, name=row.masks, most=most)
+    write_card(card | dict(seed=seed, preset=self.preset.name, kind=self.kind), f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(

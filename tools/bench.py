@@ -336,6 +336,24 @@ def gan():
         yield row(f'IAMGAN, nets of {name}, batch {o.batch_size} at {size} px, {steps} step{"s" * (steps > 1)}', 'the same nets in a plain loop', pairs(ours, plain, 5 if steps > 1 else 3), n, 'pairs of images/s', f'{o.precision}, where the processor has it')
 
 
+def card():
+    "The two costly parts of a generator's card: SSIM against scikit-image's, image by image, and the Fréchet distance against the root of the product of covariances"
+    import importlib.util
+    from scipy.linalg import sqrtm
+    from mfsr_nb.card import frechet, outside_ssim
+    from mfsr_nb.world import FaceWorld
+    n, world = 64, FaceWorld(seed=0, size=112)
+    a, b, keep = *(world.faces(np.arange(n), 0, o).image for o in (None, 'cloth')), np.ones((n, 112, 112), bool)
+    if importlib.util.find_spec('skimage') is None: print('scikit-image is not installed: no SSIM to measure')
+    else:
+        from skimage.metrics import structural_similarity
+        theirs = lambda: [structural_similarity(*o, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255) for o in zip(a, b)]
+        yield row('SSIM of 112 px colour images', 'scikit-image, same windows', pairs(lambda: outside_ssim(a, b, keep), theirs), n, 'images/s', f'differ by {np.abs(outside_ssim(a, b, keep) - theirs()).max():.0e}')
+    x, y = np.random.default_rng(0).normal(size=(2, 2000, 512))
+    def root(): c, d = np.cov(x.T), np.cov(y.T); return ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c) + np.trace(d) - 2 * np.trace(sqrtm(c @ d).real)
+    yield row('Fréchet distance, 2 x 2,000 x 512', 'covariances and scipy.linalg.sqrtm', pairs(lambda: frechet(x, y), root, 3), 1, 'distances/s', f'differ by {abs(frechet(x, y) / root() - 1):.0e}')
+
+
 HEAD = ['what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note']
 
 
@@ -346,7 +364,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, protocol=protocol, memory=memory, recognizer=recognizer)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, card=card, protocol=protocol, memory=memory, recognizer=recognizer)
 
 
 def main():
