@@ -232,12 +232,13 @@ def generated(self:Study, row, seed):
 @patch
 def card(self:Study, row, seed, most=500):
     "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
-    f = self.dest/'cards'/f'{row.masks}-{seed}.json'; src, size = self.data(row.train), self.preset.iamgan.image_size
+    f, out = self.dest/'cards'/f'{row.masks}-{seed}.json', self.masked(row, seed); src, size = self.data(row.train), self.preset.iamgan.image_size
+    if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == out.name: return old
     m, _ = masked_pile(self.data('mfsr_seg'), size, self.skip_bad); m = m[:most]; at = self.preset.iamgan.augment.zoom_M
     if at: x = m.permute(0, 3, 1, 2)/127.5-1; m = ((zoom(x, at, np.random.default_rng(0))+1)*127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()      # as large as F's faces
-    out = self.masked(row, seed); keep = mask_probability(load_unet(self.segmenter()), m) < .5
+    keep = mask_probability(load_unet(self.segmenter()), m) < .5
     card = card_folder(src, out, partial(embed_pixels, load_recognizer(self.softmax(row.train, seed+1))), m, keep, name=row.masks, most=most)
-    write_card(card | dict(seed=seed, preset=self.preset.name, kind=self.kind), f); return card
+    card |= dict(seed=seed, preset=self.preset.name, kind=self.kind, made=out.name); write_card(card, f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(
@@ -290,6 +291,7 @@ def reproduce(
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
         for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
+            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/f'{row.masks}-{seed}.json')
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
             if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())
