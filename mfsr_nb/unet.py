@@ -71,7 +71,7 @@ def load_unet(
     "S, frozen and in evaluation mode; raises `InputError` on wrong or damaged weights"
     return load_weights(path, 'unet', UNet, device, 'train_unet').requires_grad_(False)
 
-# %% ../nbs/10_unet.ipynb #b928fb6f
+# %% ../nbs/10_unet.ipynb #1ee9ae09
 def read_seg(
     data, # Folder with `images/` and `labels/` or `masks/`, or a list of such
 ):
@@ -101,9 +101,13 @@ def load_seg(
     t,        # From `read_seg`
     size:int, # Pixels a side
 ):
-    "(images uint8 (n, size, size, 3) or `Streamed`, masks bool (n, size, size)), both as centred squares; raises `InputError` where nothing at all is labelled mask"
+    "(images uint8 (n, size, size, 3) or `Streamed`, masks bool (n, size, size)), both as centred squares; raises `InputError` where a label is of another shape than its image, or nothing at all is labelled mask"
+    def one(r):
+        m = open_label(r.label); (w, h), (v, u) = Image.open(io.BytesIO(read_bytes(r.path))).size, m.shape
+        if w*v != h*u and w*u != h*v: raise InputError(f'{r.label}: {u} x {v} pixels for an image of {w} x {h}: give the label of this image')     # in proportion, perhaps turned by a camera
+        return to_square(np.uint8(m)*255, size) > 127
     x = load_pixels(t, size)[1]
-    with ThreadPoolExecutor() as ex: y = np.stack(list(ex.map(lambda p: to_square(np.uint8(open_label(p))*255, size) > 127, t.label)))
+    with ThreadPoolExecutor() as ex: y = np.stack(list(ex.map(one, t.itertuples())))
     if not y.any(): raise InputError(f'{t.label[0]}: no pixel of {len(t)} labels is mask: use 0 background, 1 face, 2 mask, or 0 and 255')
     return x, torch.from_numpy(y)
 
