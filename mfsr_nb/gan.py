@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['BODIES', 'ResBlock', 'ResnetBody', 'SmallBody', 'init_normal', 'Generator', 'PatchGAN', 'gan_loss', 'ImagePool',
            'zoom', 'UnpairedBatches', 'gan_dls', 'flat_linear', 'ramp', 'CycleGAN', 'cycle_loss', 'mfg_loss',
-           'CycleLoss', 'Alternate', 'by_phase', 'gan_learner', 'strip', 'Samples', 'load_generator', 'train_gan']
+           'CycleLoss', 'Alternate', 'by_phase', 'gan_learner', 'strip', 'Samples', 'cpu_threads', 'load_generator',
+           'train_gan']
 
-# %% ../nbs/12_gan.ipynb #6c4da162
+# %% ../nbs/12_gan.ipynb #dba721fe
 import copy
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +27,14 @@ from torch import nn
 from .core import InputError, config_hash, settings, write_beside
 from .training import ToDevice, adam, fit_once, load_weights, quiet
 
-# %% ../nbs/12_gan.ipynb #0fbd6c97
-def _conv(ni, no, k, stride=1, norm=True, act=True):
-    pad = [nn.ReflectionPad2d(k//2)] if stride == 1 else []
-    return nn.Sequential(*pad, nn.Conv2d(ni, no, k, stride, 0 if pad else 1), *([nn.InstanceNorm2d(no)] if norm else []), *([nn.ReLU(True)] if act else []))
+# %% ../nbs/12_gan.ipynb #d23b9cd3
+def _conv(ni, no, k, stride=1, norm=True, act=True, reflect=True):
+    pad = [nn.ReflectionPad2d(k//2)] if stride == 1 and reflect else []
+    return nn.Sequential(*pad, nn.Conv2d(ni, no, k, stride, 0 if pad else (k-1)//2), *([nn.InstanceNorm2d(no)] if norm else []), *([nn.ReLU(True)] if act else []))
 
 class ResBlock(nn.Module):
     "(B, c, H, W) -> the same: two convolutions around which the input is added"
-    def __init__(self, c, norm=True): super().__init__(); self.a, self.b = _conv(c, c, 3, norm=norm), _conv(c, c, 3, norm=norm, act=False)
+    def __init__(self, c, reflect=True): super().__init__(); self.a, self.b = _conv(c, c, 3, reflect=reflect), _conv(c, c, 3, act=False, reflect=reflect)
     def forward(self, x): return x+self.b(self.a(x))
 
 class ResnetBody(nn.Module):
@@ -56,9 +58,9 @@ class SmallBody(nn.Module):
         no:int=4,      # Channels out
     ):
         super().__init__()
-        self.down, self.deep = _conv(3, ngf, 4, 2, norm=False), nn.Sequential(_conv(ngf, 2*ngf, 4, 2), *[ResBlock(2*ngf) for _ in range(blocks)])
+        self.down, self.deep = _conv(3, ngf, 4, 2, norm=False), nn.Sequential(_conv(ngf, 2*ngf, 4, 2), *[ResBlock(2*ngf, False) for _ in range(blocks)])
         self.up = nn.Sequential(nn.Conv2d(2*ngf, 4*ngf, 3, 1, 1), nn.PixelShuffle(2))
-        self.mix, self.last = _conv(2*ngf, ngf, 3), nn.Sequential(nn.Conv2d(ngf, 4*no, 3, 1, 1), nn.PixelShuffle(2))
+        self.mix, self.last = _conv(2*ngf, ngf, 3, reflect=False), nn.Sequential(nn.Conv2d(ngf, 4*no, 3, 1, 1), nn.PixelShuffle(2))
     def forward(self, x): a = self.down(x); return self.last(self.mix(torch.cat([self.up(self.deep(a)), a], 1)))
 
 # %% ../nbs/12_gan.ipynb #95566936
@@ -329,7 +331,16 @@ class Samples(Callback):
     def after_fit(self):
         if self.writer: self.writer.close()
 
-# %% ../nbs/12_gan.ipynb #850fc05e
+# %% ../nbs/12_gan.ipynb #f8fcfb51
+@contextmanager
+def cpu_threads(
+    n, # Threads of torch on the CPU; None leaves them
+):
+    "Within it torch computes with so many threads"
+    had = torch.get_num_threads(); torch.set_num_threads(n or had)
+    try: yield
+    finally: torch.set_num_threads(had)
+
 def load_generator(
     path,         # File that `train_gan` wrote
     device='cpu', # Where to
@@ -357,6 +368,6 @@ def train_gan(
     if not len(f) or not len(m): raise InputError('no full or no masked faces: a generator needs both')
     config = config_hash(o, data or [len(f), len(m)], desc, seed)
     rows = np.random.default_rng(seed).integers(len(f), size=8); shown = f[torch.from_numpy(rows)].permute(0, 3, 1, 2)/127.5-1
-    return fit_once(dest, 'generator', config, lambda: model(o, seed), lambda first: gan_dls(f, m, labels, o, first, seed),
+    with cpu_threads(o.threads): return fit_once(dest, 'generator', config, lambda: model(o, seed), lambda first: gan_dls(f, m, labels, o, first, seed),
         lambda dls, model, cbs: gan_learner(dls, model, loss(o), o, cbs), load_generator, o.steps, keep=lambda m: m.G_FM if m.ema is None else m.ema,
         seed=seed, desc=desc, device=device, every=every, cbs=[Samples(shown, dest, samples or max(1, o.steps//10), board), *cbs])
