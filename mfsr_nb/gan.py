@@ -149,7 +149,7 @@ class ImagePool(nn.Module):
             elif swap: out[i] = self.images[k]; self.images[k] = x[i]
         return out
 
-# %% ../nbs/12_gan.ipynb #993720af
+# %% ../nbs/12_gan.ipynb #ee3ad491
 def zoom(
     x,      # float (B, 3, S, S)
     part,   # Side of the window, as a part of the image's
@@ -168,7 +168,7 @@ class UnpairedBatches(torch.utils.data.Dataset):
         o,             # Section of a preset: batch_size, steps, augment
         first:int=0,   # Step to start at
         seed:int=0,    # Names the sequence
-    ): self.f, self.m, self.labels, self.o, self.first, self.seed = f, m, torch.as_tensor(np.asarray(labels)), o, first, seed
+    ): self.f, self.m, self.labels, self.o, self.first, self.seed = f, m, torch.tensor(np.asarray(labels)), o, first, seed
     def __len__(self): return self.o.steps-self.first
     def _take(self, px, rng):
         rows = torch.from_numpy(rng.integers(len(px), size=self.o.batch_size)); x = px[rows].permute(0, 3, 1, 2)/127.5-1
