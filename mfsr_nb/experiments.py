@@ -19,12 +19,12 @@ from fastcore.basics import patch
 from .card import card_folder, write_card
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, need_both, read, summary
-from .generators import VARIANTS, make_generator, make_segmenter, masked_pile, variant
+from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, variant
 from .loading import load_pixels
-from .gan import zoom
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
 from .recognizer import embed_pixels, fingerprint, load_recognizer, refuse_overlap, train_recognizer, training_set
+from .training import file_hash
 from .translate import translate_folder
 from .unet import load_unet, mask_probability
 from .world import write_world
@@ -169,6 +169,9 @@ class Study:
         self.train, self.test, self.pile, self.labelled, self.drawn = train, test, masked, labelled, train is None
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
+        if self.drawn and (masked or labelled): raise InputError('--masked and --labelled belong to data of your own: give --train and --test as well')
+        for o in (masked, labelled):
+            if o and not Path(o).exists(): raise InputError(f'{o}: no such folder: check the path')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
     def data(self, part):
@@ -209,7 +212,8 @@ def name(self:Study, row, seed, t):
 @patch
 def segmenter(self:Study):
     "File of S, trained if need be"
-    make_segmenter(self.labelled or self.data('mfsr_seg'), self.dest/'segmentation', self.preset, self.data('casia')); return self.dest/'segmentation'/'weights.safetensors'
+    s = self.preset.segmentation; at = self.dest/f'segmentation-{config_hash(s)[:6]}'
+    make_segmenter(self.labelled or self.data('mfsr_seg'), at, self.preset, self.data('casia'), skip_bad=self.skip_bad, every=self.every); return at/'weights.safetensors'
 
 # %% ../nbs/30_experiments.ipynb #8e9b980a
 @patch
@@ -223,22 +227,22 @@ def softmax(self:Study, train, seed):
 @patch
 def generated(self:Study, row, seed):
     "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
-    p, S, src, name = self.preset, self.segmenter(), self.data(row.train), f'{row.masks}-{seed}-{config_hash(variant(self.preset, row.masks), self.preset.segmentation)[:6]}'
-    at, out, C = self.dest/'generators'/row.train/name, self.dest/'generated'/row.train/name, None if row.masks == 'cyclegan' else self.softmax(row.train, seed)
+    p, S, src = self.preset, self.segmenter(), self.data(row.train); at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), p.segmentation, p.recognition)[:6]}'
+    C = None if row.masks == 'cyclegan' else self.softmax(row.train, seed)
     G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
+    out = self.dest/'generated'/row.train/f'{row.masks}-{seed}-{config_hash(file_hash(at/"weights.safetensors"), file_hash(S))[:6]}'             # other weights, other faces
     if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
-    return out, {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
+    return out, dict(folder=at.name) | {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
 
 @patch
 def card(self:Study, row, seed, most=500):
     "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
-    f, out = self.dest/'cards'/f'{row.masks}-{seed}.json', self.masked(row, seed); src, size = self.data(row.train), self.preset.iamgan.image_size
-    if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == out.name: return old
-    m, _ = masked_pile(self.data('mfsr_seg'), size, self.skip_bad); m = m[:most]; at = self.preset.iamgan.augment.zoom_M
-    if at: x = m.permute(0, 3, 1, 2)/127.5-1; m = ((zoom(x, at, np.random.default_rng(0))+1)*127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()      # as large as F's faces
+    f, out, judge = self.dest/'cards'/f'{self.kind}-{self.preset.name}-{row.masks}-{seed}.json', self.masked(row, seed), self.softmax(row.train, seed+1); src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
+    if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == made: return old
+    m = as_framed(masked_pile(self.data('mfsr_seg'), size, self.skip_bad)[0][:most], self.preset.iamgan)
     keep = mask_probability(load_unet(self.segmenter()), m) < .5
-    card = card_folder(src, out, partial(embed_pixels, load_recognizer(self.softmax(row.train, seed+1))), m, keep, name=row.masks, most=most)
-    card |= dict(seed=seed, preset=self.preset.name, kind=self.kind, made=out.name); write_card(card, f); return card
+    card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, name=row.masks, most=most)
+    card |= dict(seed=seed, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(
@@ -279,8 +283,7 @@ def reproduce(
 ):
     "Compute the paper's tables; returns (the study, its runs)"
     if seeds < 1: raise InputError(f'{seeds} seeds: use 1 or more')
-    p = load_preset(preset) if isinstance(preset, str) else preset
-    todo, name = rows(tables), Path(train).resolve().name if train else ''
+    p, todo, name = load_preset(preset) if isinstance(preset, str) else preset, rows(tables), Path(train).resolve().name if train else ''
     study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, masked, labelled, kind, skip_bad, allow_overlap)
     if train:
         todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
@@ -291,7 +294,7 @@ def reproduce(
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
         for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
-            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/f'{row.masks}-{seed}.json')
+            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/f'{study.kind}-{p.name}-{row.masks}-{seed}.json')
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
             if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())

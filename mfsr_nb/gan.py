@@ -8,8 +8,8 @@ __all__ = ['BODIES', 'ResBlock', 'ResnetBody', 'SmallBody', 'init_normal', 'Gene
            'CycleLoss', 'Alternate', 'by_phase', 'gan_learner', 'strip', 'Samples', 'cpu_threads', 'load_generator',
            'train_gan']
 
-# %% ../nbs/12_gan.ipynb #dba721fe
-import copy
+# %% ../nbs/12_gan.ipynb #a0826ba0
+import copy, os
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,8 @@ from PIL import Image
 from torch import nn
 
 from .core import InputError, config_hash, settings, write_beside
-from .training import ToDevice, adam, fit_once, load_weights, quiet
+from .loading import Streamed
+from .training import ToDevice, adam, fit_once, has_bf16, load_weights, pick_device, quiet
 
 # %% ../nbs/12_gan.ipynb #d23b9cd3
 def _conv(ni, no, k, stride=1, norm=True, act=True, reflect=True):
@@ -205,7 +206,7 @@ def ramp(
     "A loss weight that goes from `start` to `end` in `ramp_steps` (lambda_2 of equation 7 in the paper's section 5.2)"
     return o.start+(o.end-o.start)*min(1., step/o.ramp_steps if o.ramp_steps else 1.)
 
-# %% ../nbs/12_gan.ipynb #678e6fac
+# %% ../nbs/12_gan.ipynb #352e1fb1
 class CycleGAN(nn.Module):
     "Two generators, two discriminators (equation 1): forward(f, m, phase, out) -> dict of what the losses need"
     phases = ('gen', 'disc')
@@ -215,6 +216,7 @@ class CycleGAN(nn.Module):
         method='cyclegan', # Name for the weights' header
     ):
         super().__init__()
+        if o.image_size % 4: raise InputError(f'image_size {o.image_size}: generators halve an image twice, use a multiple of 4')
         G = dict(settings(o.generator), size=o.image_size, method=method); D = settings(o.discriminator)
         self.G_FM, self.G_MF = Generator(**G), Generator(**G)
         self.D_M, self.D_F = PatchGAN(**D), PatchGAN(**D)
@@ -224,7 +226,7 @@ class CycleGAN(nn.Module):
         self.register_buffer('n_steps', torch.zeros((), dtype=torch.long))
     def nets(self, phase): return dict(gen=[self.G_FM, self.G_MF], disc=[self.D_M, self.D_F])[phase]
     def forward(self, f, m, phase='gen', out=None):
-        with torch.autocast(f.device.type, torch.bfloat16, enabled=self.bf16): return getattr(self, phase)(f, m, out)
+        with torch.autocast(f.device.type, torch.bfloat16, enabled=self.bf16 and has_bf16(f.device.type)): return getattr(self, phase)(f, m, out)
     def gen(self, f, m, out):
         fm = self.G_FM(f)
         mf, fr = self.G_MF(torch.cat([m, fm])).chunk(2)
@@ -331,7 +333,7 @@ class Samples(Callback):
     def after_fit(self):
         if self.writer: self.writer.close()
 
-# %% ../nbs/12_gan.ipynb #f8fcfb51
+# %% ../nbs/12_gan.ipynb #9f9a8c6e
 @contextmanager
 def cpu_threads(
     n, # Threads of torch on the CPU; None leaves them
@@ -366,8 +368,9 @@ def train_gan(
 ):
     "Train, go on training, or find trained a generator; writes `DEST/weights.safetensors`, returns (generator, facts about the run); raises `InputError`"
     if not len(f) or not len(m): raise InputError('no full or no masked faces: a generator needs both')
-    config = config_hash(o, data or [len(f), len(m)], desc, seed)
+    if seed < 0: raise InputError(f'seed {seed}: use 0 or more')
+    config, workers = config_hash(o, data or [len(f), len(m)], desc, seed), os.cpu_count() if isinstance(f, Streamed) or isinstance(m, Streamed) else 0
     rows = np.random.default_rng(seed).integers(len(f), size=8); shown = f[torch.from_numpy(rows)].permute(0, 3, 1, 2)/127.5-1
-    with cpu_threads(o.threads): return fit_once(dest, 'generator', config, lambda: model(o, seed), lambda first: gan_dls(f, m, labels, o, first, seed),
+    with cpu_threads(o.threads): return fit_once(dest, 'generator', config, lambda: model(o, seed), lambda first: gan_dls(f, m, labels, o, first, seed, workers),
         lambda dls, model, cbs: gan_learner(dls, model, loss(o), o, cbs), load_generator, o.steps, keep=lambda m: m.G_FM if m.ema is None else m.ema,
-        seed=seed, desc=desc, device=device, every=every, cbs=[Samples(shown, dest, samples or max(1, o.steps//10), board), *cbs])
+        seed=seed, desc=desc, device=pick_device(device), every=every, cbs=[Samples(shown, dest, samples or max(1, o.steps//10), board), *cbs])

@@ -59,7 +59,7 @@ class IAMLoss(CycleLoss):
         return mfg+ramp(out['step'], self.o.lambda2)*ip_loss(cls, rec, self.o.terms)   # eq. 7
     def cls(self, out, ids): c = cls_loss(out['logits_f'], ids); self.parts['c'] = c.detach(); return c
 
-# %% ../nbs/13_iamgan.ipynb #7b4a9cc9
+# %% ../nbs/13_iamgan.ipynb #00df88bf
 class IAMGAN(CycleGAN):
     "CycleGAN with S and C (equation 7): one more phase, `cls`"
     def __init__(self,
@@ -72,7 +72,6 @@ class IAMGAN(CycleGAN):
         if S is None: raise InputError('IAMGAN needs a segmentation network: give --segmentation')
         if o.terms.cls and C is None: raise InputError('IAMGAN needs a classifier of the identities of F: give --classifier, or set iamgan.terms.cls to 0')
         self.S, self.C, self.bn = S.requires_grad_(False), C if o.terms.cls else None, o.classifier.bn
-        if hasattr(S, 'bf16'): S.bf16 = self.bf16
         self.phases = ('gen', 'disc', 'cls') if o.terms.cls else ('gen', 'disc')
     def nets(self, phase): return [self.C] if phase == 'cls' else super().nets(phase)
     def train(self, mode=True):
@@ -80,6 +79,7 @@ class IAMGAN(CycleGAN):
         if self.C is not None and self.bn == 'eval': self.C.eval()
         return self
     def gen(self, f, m, out):
+        if hasattr(self.S, 'bf16'): self.S.bf16 = torch.is_autocast_enabled(f.device.type)
         out = super().gen(f, m, out); out['keep'] = keep_map(self.S, out['fm'].detach())
         if self.C is not None: out['logits'] = self.C(out_of_mask(out['fm'], out['keep']))
         return out

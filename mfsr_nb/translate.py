@@ -17,6 +17,7 @@ import torch
 from .core import InputError, load_preset
 from .loading import open_square
 from .mask_folder import Masker, fill_folder
+from .training import file_hash, pick_device
 
 # %% ../nbs/13b_translate.ipynb #7e861784
 def changed(
@@ -77,7 +78,7 @@ def weights_name(
     w, # A file of weights, or a module
 ):
     "Twelve hex digits that name weights"
-    if not isinstance(w, torch.nn.Module): return hashlib.sha256(Path(w).read_bytes()).hexdigest()[:12]
+    if not isinstance(w, torch.nn.Module): return file_hash(w)
     h = hashlib.sha256()
     for k, v in w.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:12]
@@ -89,13 +90,6 @@ def odd_shares(
     low, high = load_preset('paper').iamgan.monitor.mask_fraction_warn
     rows = [json.loads(l) for l in (Path(dest)/'recipe.jsonl').read_text(encoding='utf-8').splitlines()]
     return len(rows), [r['key'] for r in rows if not low <= r['share'] <= high]
-
-def _device(device):
-    "The device, and of several GPUs the one of this process"
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if device == 'cuda': device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    try: return torch.empty(1, device=device).device
-    except (RuntimeError, AssertionError) as e: raise InputError(f'device {device}: not to be had here: use cpu') from e
 
 # %% ../nbs/13b_translate.ipynb #52f94945
 def translate_folder(
@@ -111,7 +105,7 @@ def translate_folder(
     domain='full',  # full: only full faces are masked; all: masked ones too
 ):
     "`fill_folder` by a generator: centred squares of its size; raises `InputError`"
-    device, module = _device(device), isinstance(weights, torch.nn.Module); said, segment = {}, None
+    device, module = pick_device(device), isinstance(weights, torch.nn.Module); said, segment = {}, None
     if not module: from mfsr_nb.gan import load_generator
     generator = weights.to(device).eval() if module else load_generator(weights, device)
     if (own := generator.config['method']) != method: raise InputError(f"{'weights' if module else weights}: a generator of {own}, not of {method}: use --method {own}")

@@ -26,7 +26,7 @@ from torch import nn
 from .core import InputError, config_hash, progress
 from .dataset import file_size, find_images, read_bytes
 from .loading import load_pixels, to_square
-from .training import ToDevice, adam, fit_once, load_weights, quiet
+from .training import ToDevice, adam, fit_once, has_bf16, load_weights, pick_device, quiet
 
 # %% ../nbs/10_unet.ipynb #f41441a9
 def _pair(ni, no):
@@ -69,7 +69,7 @@ def load_unet(
     device='cpu', # Where to
 ):
     "S, frozen and in evaluation mode; raises `InputError` on wrong or damaged weights"
-    return load_weights(path, 'unet', UNet, device, 'train_unet').requires_grad_(False)
+    return load_weights(path, 'unet', UNet, device, 'mfsr_gan').requires_grad_(False)
 
 # %% ../nbs/10_unet.ipynb #1ee9ae09
 def read_seg(
@@ -103,8 +103,8 @@ def load_seg(
 ):
     "(images uint8 (n, size, size, 3) or `Streamed`, masks bool (n, size, size)), both as centred squares; raises `InputError` where a label is of another shape than its image, or nothing at all is labelled mask"
     def one(r):
-        m = open_label(r.label); (w, h), (v, u) = Image.open(io.BytesIO(read_bytes(r.path))).size, m.shape
-        if w*v != h*u and w*u != h*v: raise InputError(f'{r.label}: {u} x {v} pixels for an image of {w} x {h}: give the label of this image')     # in proportion, perhaps turned by a camera
+        m, im = open_label(r.label), Image.open(io.BytesIO(read_bytes(r.path))); (w, h), (v, u) = im.size[::-1 if im.getexif().get(274, 1) > 4 else 1], m.shape     # upright, as `load_pixels` turns it
+        if w*v != h*u: raise InputError(f'{r.label}: {u} x {v} pixels for an image of {w} x {h}: give the label of this image, as it is seen upright')
         return to_square(np.uint8(m)*255, size) > 127
     x = load_pixels(t, size)[1]
     with ThreadPoolExecutor() as ex: y = np.stack(list(ex.map(one, t.itertuples())))
@@ -346,11 +346,6 @@ class Segmenting(Callback):
     def after_step(self): self.model.n_steps += 1
 
 # %% ../nbs/10_unet.ipynb #597e8f0a
-def _bf16(device):
-    "Does the device multiply in bfloat16?"
-    if torch.device(device).type == 'cuda': return torch.cuda.is_bf16_supported()
-    return getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)()
-
 def _seg_config(t, s, seed):
     "Hash of the settings and the data: keys and sizes of all files"
     h = hashlib.sha256(''.join(f'{r.key}\t{file_size(r.path)}\t{file_size(r.label)}\n' for r in t.itertuples()).encode())
@@ -367,9 +362,9 @@ def train_unet(
     cbs=(),          # More callbacks
 ):
     "Train, go on training, or find trained S; writes `DEST/weights.safetensors` and returns (S in evaluation mode, facts about the run, what was held out included)"
-    t = read_seg(data); x, y = load_seg(t, s.image_size); rows, device = np.flatnonzero(~t.held), device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    t = read_seg(data); x, y = load_seg(t, s.image_size); rows, device = np.flatnonzero(~t.held), pick_device(device)
     steps = max(1, round(s.epochs*len(rows)/s.batch_size))
-    def build(): m = UNet(s.widths, s.image_size); m.bf16 = s.bf16 and _bf16(device); return m
+    def build(): m = UNet(s.widths, s.image_size); m.bf16 = s.bf16 and has_bf16(device); return m
     def dls(first):
         dl = torch.utils.data.DataLoader(SegBatches(x, y, rows, s.batch_size, steps, first, seed), batch_size=None); dls = DataLoaders(dl, dl); dls.n_inp = 1
         return dls
