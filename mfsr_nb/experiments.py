@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from .card import card_folder, write_card
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, need_both, read, summary
-from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, variant
+from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, variant
 from .loading import load_pixels
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
@@ -205,9 +205,10 @@ class Study:
 @patch
 def name(self:Study, row, seed, t):
     "(hash of a run's settings, hash of its data, name of its folder)"
-    p = self.preset; made = (variant(p, row.masks), p.segmentation) if row.masks in VARIANTS else ()
-    config, data = config_hash(p.recognition, p.evaluation, row.loss, row.masks, *made), config_hash(fingerprint(t), fingerprint(self.test_set()[0]))
-    return config, data, f'{row.name}-{seed}-{config_hash(config, data)[:6]}'.replace(', ', '-').replace(' ', '_')
+    p, learnt = self.preset, row.masks in VARIANTS; made = (variant(p, row.masks), p.segmentation) if learnt else ()
+    given = (fingerprint(t[t.domain == FULL]), fingerprint(pile_table(self.data('mfsr_seg'), self.skip_bad))) if learnt else (fingerprint(t),)      # generated faces follow from these and the seed
+    config, data = config_hash(p.recognition, p.evaluation, row.loss, row.masks, *made), config_hash(*given, fingerprint(self.test_set()[0]))
+    return config, data, f'{row.name}-{seed}-{config_hash(config, data, *([fingerprint(t)] if learnt else []))[:6]}'.replace(', ', '-').replace(' ', '_')
 
 @patch
 def segmenter(self:Study):
