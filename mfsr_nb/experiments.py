@@ -170,8 +170,7 @@ class Study:
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
         if kind and (kind == 'world') != self.drawn or kind not in (None, 'world', 'photos', 'paper'): raise InputError(f'kind {kind!r}: drawn faces are world; your own are photos, or paper where they are the paper\'s data sets')
         if self.drawn and (masked or labelled): raise InputError('--masked and --labelled belong to data of your own: give --train and --test as well')
-        for o in (masked, labelled):
-            if o and not Path(o).exists(): raise InputError(f'{o}: no such folder: check the path')
+        if gone := [o for o in (masked, labelled) if o and not Path(o).exists()]: raise InputError(f'{gone[0]}: no such folder: check the path')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
     def data(self, part):
@@ -186,8 +185,7 @@ class Study:
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
     def leave_out(self, bad):
         "Count and list what --skip_bad leaves out"
-        if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr)
-        self.unreadable |= set(bad)
+        if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr); self.unreadable |= set(new)
     def decode(self, t):
         "(table, pixels) without unreadable images"
         t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad); self.leave_out(bad); return t, px

@@ -55,7 +55,7 @@ def with_steps(
     for n in ('lambda1', 'lambda2'): o[n]['ramp_steps'] = round(k*o[n]['ramp_steps'])
     return load_preset('paper', iamgan=o | dict(steps=steps)).iamgan
 
-# %% ../nbs/25_generators.ipynb #63a13808
+# %% ../nbs/25_generators.ipynb #862d77d7
 def unmasked(
     full,   # Data set of full faces
     dest,   # Where its folder shall be
@@ -89,6 +89,7 @@ def make_segmenter(
     if full is not None and n: data.append(unmasked(full, dest, n, skip_bad))
     return train_unet(data, dest, preset.segmentation, seed, **kwargs)
 
+# %% ../nbs/25_generators.ipynb #e73fd8b7
 def pile_table(
     data,           # Data set in any layout, or a folder of images without identities
     skip_bad=False, # Leave out damaged records?
