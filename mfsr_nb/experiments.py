@@ -19,7 +19,8 @@ from fastcore.basics import patch
 from .card import card_folder, write_card
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, write_beside
 from .dataset import counts, need_both, read, summary
-from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, variant
+from .gan import load_generator
+from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, seconds_per_image, variant
 from .loading import load_pixels
 from .mask_folder import mask_folder
 from .protocol import evaluate, make_pairs, read_pairs, write_pairs
@@ -240,7 +241,7 @@ def card(self:Study, row, seed, most=500):
     if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == made: return old
     m = as_framed(masked_pile(self.data('mfsr_seg'), size, self.skip_bad)[0][:most], self.preset.iamgan)
     keep = mask_probability(load_unet(self.segmenter()), m) < .5
-    card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, name=row.masks, most=most)
+    card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, seconds_per_image(load_generator(self.dest/'generators'/row.train/self.generated(row, seed)[1]['folder']/'weights.safetensors'), m[:64]), row.masks, most)
     card |= dict(seed=seed, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'Classifier', 'variant', 'with_steps', 'unmasked', 'make_segmenter', 'pile_table', 'masked_pile',
-           'as_framed', 'make_generator', 'apart', 'classifier']
+           'as_framed', 'seconds_per_image', 'make_generator', 'apart', 'classifier']
 
-# %% ../nbs/25_generators.ipynb #c0f81e31
+# %% ../nbs/25_generators.ipynb #2f37dd51
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from torch import nn
 
@@ -109,7 +111,7 @@ def masked_pile(
     "M: uint8 (n, S, S, 3) or `Streamed`, and a name for the data"
     t = pile_table(data, skip_bad); return load_pixels(t, size, skip_bad)[1], fingerprint(t)
 
-# %% ../nbs/25_generators.ipynb #6033e9fc
+# %% ../nbs/25_generators.ipynb #2578d806
 def as_framed(
     m,       # uint8 (n, S, S, 3): masked faces
     o,       # Section `iamgan` of a preset
@@ -120,7 +122,18 @@ def as_framed(
     x = zoom(m.permute(0, 3, 1, 2)/127.5-1, o.augment.zoom_M, np.random.default_rng(seed))
     return ((x+1)*127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
 
-# %% ../nbs/25_generators.ipynb #d7b6d8d6
+def seconds_per_image(
+    g,      # A generator
+    x,      # uint8 (n, S, S, 3): faces
+    times:int=5, # Passes, the first of which does not count
+):
+    "Median seconds that a generator takes for one of these faces, as a batch"
+    dev = next(g.parameters()).device; x = x.to(dev).permute(0, 3, 1, 2)/127.5-1; took = []
+    with torch.inference_mode():
+        for _ in range(times): t = time.perf_counter(); g(x).cpu(); took.append((time.perf_counter()-t)/len(x))
+    return float(np.median(took[1:]))
+
+# %% ../nbs/25_generators.ipynb #773bbad9
 def make_generator(
     full,           # Data set of full faces with identities
     masked,         # Data set or folder of masked faces
