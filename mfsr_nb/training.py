@@ -4,23 +4,28 @@
 
 # %% auto #0
 __all__ = ['save_tensors', 'save_weights', 'open_tensors', 'load_weights', 'file_hash', 'Watch', 'curve', 'Checkpoint',
-           'has_bf16', 'pick_device', 'adam', 'ToDevice', 'quiet', 'fit_once']
+           'has_bf16', 'pick_device', 'join_launch', 'over_processes', 'SharedNorm', 'shared_norms', 'Parallel', 'adam',
+           'ToDevice', 'quiet', 'fit_once']
 
 # %% ../nbs/05_training.ipynb #9dc8cd6d
-import hashlib, json, os, signal, threading, time
+import atexit, hashlib, json, os, signal, threading, time
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Recorder
 from fastai.optimizer import OptimWrapper
+from fastai.torch_core import get_model
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from .core import InputError, progress, seed_everything, write_beside
+from .core import InputError, launch, progress, seed_everything, write_beside
 
 # %% ../nbs/05_training.ipynb #f68c6d80
 def save_tensors(
@@ -88,13 +93,14 @@ class Watch(Callback):
     def n(self): return len(next(iter(self.losses.values()), ()))
     def before_fit(self):
         self.begin = self.mark = time.time(); self.before = self.seconds
-        self.bar = progress(range(self.total), desc=self.desc, initial=self.n); self.bar.update(0)
+        self.bar = progress(range(self.total), desc=self.desc, initial=self.n, disable=launch()[0] > 0); self.bar.update(0)
     def before_batch(self): self.wait += time.time()-self.mark
     def after_loss(self):
         if not np.isfinite(loss := float(self.learn.loss.detach())): raise InputError(f'the loss is {loss} at step {self.n+1}: {self.hint}')
     def after_batch(self):
         parts = getattr(self.learn.loss_func, 'parts', None) or dict(loss=self.learn.loss)
-        for k, v in zip(parts, torch.stack([torch.as_tensor(o, dtype=torch.float).detach().cpu() for o in parts.values()]).tolist()): self.losses.setdefault(k, []).append(v)
+        now = over_processes(torch.stack([torch.as_tensor(o, dtype=torch.float, device=self.learn.loss.device).detach() for o in parts.values()]))
+        for k, v in zip(parts, now.tolist()): self.losses.setdefault(k, []).append(v)
         if bad := [k for k, v in self.losses.items() if not np.isfinite(v[-1])]: raise InputError(f'the loss {bad[0]} is {self.losses[bad[0]][-1]} at step {self.n}: {self.hint}')       # before Checkpoint writes
         self.bar.update(1); self.mark = time.time()
         if self.n % 10 == 0: self.bar.set_postfix_str(' '.join(f'{k} {np.mean(v[-10:]):.3f}' for k, v in list(self.losses.items())[:6]), refresh=False)
@@ -123,10 +129,12 @@ class Checkpoint(Callback):
     ):
         self.path, self.config, self.watch, self.every, self.last, self.stop, self.old = Path(path), config, watch, every, time.time(), False, None
     def save(self):
-        ts = {f'model.{k}': v for k,v in self.model.state_dict().items()}
+        self.last = time.time()
+        if launch()[0]: return                                                 # one process writes
+        ts = {f'model.{k}': v for k,v in get_model(self.model).state_dict().items()}
         for i, s in self.opt.opt.state_dict()['state'].items(): ts |= {f'opt.{i}.{k}': torch.as_tensor(v) for k,v in s.items()}
         ts |= {f'loss.{k}': torch.tensor(v) for k,v in self.watch.losses.items()} | dict(rng=torch.get_rng_state(), clock=torch.tensor(self.watch.clock(), dtype=torch.double))
-        save_tensors(ts, self.path, kind='checkpoint', config=self.config, losses=list(self.watch.losses)); self.last = time.time()
+        save_tensors(ts, self.path, kind='checkpoint', config=self.config, losses=list(self.watch.losses))
     def load(self, learn):
         "Restore `learn` and the watch from the file, where there is one; returns the step to go on from"
         if not self.path.is_file(): return 0
@@ -172,6 +180,59 @@ def pick_device(
     try: return torch.empty(1, device=device).device
     except (RuntimeError, AssertionError) as e: raise InputError(f'device {device}: not to be had here: use cpu') from e
 
+# %% ../nbs/05_training.ipynb #53d2a81b
+def join_launch(
+    device, # Of this process: decides how processes talk
+):
+    "Join the other processes of a launch, once; (rank, number of processes)"
+    rank, world, _ = launch()
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group('nccl' if torch.device(device).type == 'cuda' else 'gloo'); atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+    return rank, world
+
+class _Mean(torch.autograd.Function):
+    "Mean over processes; so is its gradient"
+    @staticmethod
+    def forward(ctx, x): x = x.clone(); dist.all_reduce(x); return x/dist.get_world_size()
+    @staticmethod
+    def backward(ctx, g): return _Mean.apply(g)
+
+def over_processes(
+    x, # A tensor, of one shape in all processes
+):
+    "Its mean over the processes of a launch, with gradients; `x` itself where there is one process"
+    return _Mean.apply(x) if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1 else x
+
+# %% ../nbs/05_training.ipynb #7575c4a0
+class SharedNorm(nn.modules.batchnorm._BatchNorm):
+    "Batch normalisation over the images of all processes (Ioffe and Szegedy 2015, algorithm 1), on any device, in fp32"
+    def _check_input_dim(self, x): pass
+    def forward(self, x):
+        if not self.training: return super().forward(x)
+        dims = [0, *range(2, x.ndim)]; wide = lambda v: v.view(1, -1, *[1]*(x.ndim-2))
+        mean = over_processes(x.float().mean(dims)); c = x.float()-wide(mean); var = over_processes(c.square().mean(dims))
+        with torch.no_grad():
+            n = x.numel()//x.shape[1]*(dist.get_world_size() if dist.is_initialized() else 1)
+            self.running_mean.lerp_(mean, self.momentum); self.running_var.lerp_(var*n/(n-1), self.momentum); self.num_batches_tracked += 1
+        return (c*wide(self.weight*(var+self.eps).rsqrt())+wide(self.bias)).to(x.dtype)
+
+def shared_norms(
+    model, # A network, where it will be trained
+):
+    "The network with batch statistics over all processes: torch's own on GPUs, `SharedNorm` on CPUs"
+    if next(model.parameters()).is_cuda: return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for m in model.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm): m.__class__ = SharedNorm
+    return model
+
+class Parallel(Callback):
+    "Averages gradients over the processes of a launch; buffers are alike in all, because what moves them is"
+    order, run_valid = -9, False
+    def before_fit(self):
+        dev = next(self.model.parameters()).device
+        self.learn.model = DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None, broadcast_buffers=False)
+    def after_fit(self): self.learn.model = get_model(self.model)
+
 # %% ../nbs/05_training.ipynb #3d478efc
 def adam(
     o, # Optimiser section of a preset: betas, eps, weight_decay
@@ -207,24 +268,29 @@ def fit_once(
     desc='training', # What the progress bar says
     device=None, # None: a GPU where there is one
     every:float=30., # Seconds between checkpoints
+    shared=False, # May processes of a launch share it? Then `dls` deals each its part of a batch
     cbs=(),      # More callbacks
     **about,     # JSON-able facts to keep with the weights
 ):
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (network in evaluation mode, facts about the run); raises `InputError` on a folder of another run"
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu'); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
+    device = pick_device(device); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
     if done.is_file():
         if (head := open_tensors(done, kind)[1]).get('config') != config: raise InputError(f'{done}: the weights of a run with other settings or data: choose another destination')
         return load(done, device), {k: v for k,v in head.items() if k not in ('kind', 'model')}
     try: done.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise InputError(f'{dest}: cannot make this folder ({e.strerror}): choose another destination') from e
-    seed_everything(seed); model = build().to(device)
+    rank, world = join_launch(device)
+    if world > 1 and not shared: raise InputError(f'{world} processes: a {kind} is trained by one: start it without torchrun or accelerate')
+    seed_everything(seed); model = build().to(device); model = shared_norms(model) if world > 1 else model
     watch = Watch(desc, steps); ck = Checkpoint(part, config, watch, every)
-    learn = learner(dls(0), model, [watch, ck, *cbs]); learn.create_opt()
+    learn = learner(dls(0), model, [watch, ck, *cbs, *([Parallel()] if world > 1 else [])]); learn.create_opt()
     first = ck.load(learn); learn.dls = dls(first)
     if first < steps:
         try: learn.fit(1)
         finally: ck.restore()
     about |= dict(seed=seed, steps=int(model.n_steps), config=config, seconds=round(watch.seconds, 1), wait=round(watch.wait/max(watch.seconds, 1e-9), 4),
                   final_loss=round(float(np.mean(next(iter(watch.losses.values()))[-20:])), 4), curves={k: curve(v) for k,v in watch.losses.items()})
-    net = keep(model); save_weights(net, done, kind, **about); part.unlink(missing_ok=True)
+    net = keep(model)
+    if not rank: save_weights(net, done, kind, **about); part.unlink(missing_ok=True)
+    if world > 1: dist.barrier()
     return net.eval(), about
