@@ -672,7 +672,7 @@ def search_metrics(
 Study = namedtuple('Study', 'metrics scores pairs thresholds roc retrieval')
 
 def study(
-    embedding,  # (n, d) float
+    embedding,  # (n, d) float; None with a `matrix`
     identity,   # (n,) names
     domain,     # (n,) `FULL`/`MASKED`, their names, or True where masked
     pairs=None, # Table of `make_pairs`; drawn if left out
@@ -681,20 +681,22 @@ def study(
     bootstrap=1000, # Resamples of the identities; 0 for no intervals
     seed=2020,  # Of pairs and resamples
     path=None,  # (n,) paths of the images
+    matrix=None, # (p, g) similarity of each probe (rows of the left domain in their order) and gallery image, higher is more alike, instead of cosines
     **kwargs,   # `sets`, `matched`, `unmatched` of `make_pairs`
 ):
     "One scenario of the protocol: the metrics, and what they were computed from"
-    x, ids, dom = as_array(embedding).astype(np.float32, copy=False), as_array(identity), as_domain(domain)
+    ids, dom, (left, right) = as_array(identity), as_domain(domain), scenario_domains(scenario); p, g = np.flatnonzero(dom == left), np.flatnonzero(dom == right)
+    if matrix is not None and (left == right or np.shape(matrix) != (len(p), len(g))): raise InputError(f'a similarity matrix of shape {np.shape(matrix)} for {len(p)} probes and {len(g)} gallery images, {scenario}: give a row for each probe, a column for each gallery image')
+    x = as_array(np.ones((len(ids), 1)) if embedding is None and matrix is not None else embedding).astype(np.float32, copy=False)
     if not len(x) == len(ids) == len(dom) or (path is not None and len(path) != len(x)):
         raise InputError(f'{len(x)} embeddings, {len(ids)} identities, {len(dom)} domains{"" if path is None else f", {len(path)} paths"}: give one of each for every image')
-    norm, code, (left, right) = lengths(x, path), as_codes(ids)[0], scenario_domains(scenario)
+    norm, code = lengths(x, path), as_codes(ids)[0]
     if pairs is None: pairs = make_pairs(ids, dom, by=by, seed=seed, scenario=scenario, key=None if path is None else image_keys(path), **kwargs)
     else: _check_pairs(pairs, code, dom, scenario)
     n, limits, notes = pair_counts(pairs)
-    scores = pair_scores(x, pairs.left, pairs.right, norm)
+    scores = pair_scores(x, pairs.left, pairs.right, norm) if matrix is None else np.asarray(matrix, float)[np.searchsorted(p, pairs.left), np.searchsorted(g, pairs.right)]
     m, I, thr, roc = pair_metrics(scores, pairs, code[pairs.left], limits, bootstrap, seed)
-    p, g = np.flatnonzero(dom == left), np.flatnonzero(dom == right)
-    r = retrieval(x[p], ids[p]) if left == right else retrieval(x[p], ids[p], x[g], ids[g])
+    r = retrieval(matrix, ids[p], gallery_id=ids[g]) if matrix is not None else retrieval(x[p], ids[p]) if left == right else retrieval(x[p], ids[p], x[g], ids[g])
     m2, I2 = search_metrics(r, code[p[r.probe]], bootstrap, seed)
     m, I, names = m | m2, I | I2, ['accuracy', 'accuracy_std', 'rank1', 'rank5', 'rank10', 'map', 'map_trapezoid', 'eer', *limits]
     first = {k: float(m[k]) for k in names[:10]} | dict(n_probe=r.n_probe, n_gallery=r.n_gallery, n_skipped=r.n_skipped, intervals={k: I[k] for k in names if k in I})
@@ -702,7 +704,7 @@ def study(
 
 # %% ../nbs/04_protocol.ipynb #0b3548d3
 def evaluate(
-    embedding,  # (n, d) float
+    embedding,  # (n, d) float; None with a `matrix`
     identity,   # (n,) names
     domain,     # (n,) `FULL`/`MASKED`, their names, or True where masked
     *,
@@ -712,12 +714,13 @@ def evaluate(
     bootstrap=1000, # Resamples of the identities; 0 for no intervals
     seed=2020,  # Of pairs and resamples
     path=None,  # (n,) paths of the images: named in errors, and pairs then do not depend on the order of the rows
+    matrix=None, # (p, g) similarities for the first scenario, of methods that do not compare by cosine
     **kwargs,   # `sets`, `matched`, `unmatched` of `make_pairs`
 ):
     "Every metric of the protocol as plain numbers, fractions in [0, 1], with `intervals` (name -> [low, high])"
     first, *others = scenario.split(',') if isinstance(scenario, str) else scenario
-    one = lambda s, p=None: study(embedding, identity, domain, p, s, by, bootstrap, seed, path, **kwargs).metrics
-    return one(first, pairs) | {o: one(o) for o in others}
+    one = lambda s, p=None, m=None: study(embedding, identity, domain, p, s, by, bootstrap, seed, path, m, **kwargs).metrics
+    return one(first, pairs, matrix) | {o: one(o) for o in others}
 
 # %% ../nbs/04_protocol.ipynb #2be5bfa3
 def evaluate_file(
