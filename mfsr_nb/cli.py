@@ -124,27 +124,32 @@ def mfsr_train(
     generated:str='',        # Masked copies that mfsr_mask wrote; without them the model sees full faces only
     test:str='',             # Data set that will be tested on: its identities must not be in DATA
     allow_overlap:store_true=False, # ... unless this is given, where names coincide but people do not
-    loss:str='softmax',      # Training loss
+    loss:str='softmax',      # softmax, triplet, center, sphereface, cosface, arcface, dcr, or Table 4's dcr_wo_L_c, dcr_wo_L_s
     preset:str='mini',       # Backbone, image size, batch, optimiser
     steps:int=0,             # Another number of steps than the preset's (milestones and warm-up move along)
     seed:int=0,              # Initialisation and batches
+    held_out:float=0.,       # Part of the people to leave out and to search while training, into DEST/held_out.csv
+    device:str='',           # cpu, cuda; a GPU where there is one
     skip_bad:store_true=False, # Leave out unreadable images?
 ):
-    "Train a recogniser"
-    from mfsr_nb.core import load_preset, settings
+    "Train a recogniser; DEST/curves.png shows how it goes. Under torchrun or accelerate launch the processes share each batch"
+    from mfsr_nb.core import launch, load_preset, settings
     from mfsr_nb.dataset import read, summary
     from mfsr_nb.loading import load_pixels
-    from mfsr_nb.recognizer import refuse_overlap, train_recognizer, training_set
+    from mfsr_nb.recognizer import Curves, HeldOut, hold_out, loss_settings, refuse_overlap, train_recognizer, training_set
     s = settings(load_preset(preset).recognition.schedule.casia)
     if steps < 0: raise InputError(f'--steps {steps}: use a positive number')
     if steps: s |= dict(steps=steps, milestones=[round(m*steps/s['steps']) for m in s['milestones']], warmup=round(s['warmup']*steps/s['steps']))
-    r = load_preset(preset, recognition=dict(schedule=dict(casia=s))).recognition
+    p = load_preset(preset, recognition=dict(schedule=dict(casia=s))); r = p.recognition; loss, options = loss_settings(p, loss); look = max(1, s['steps']//10)
     t = training_set(data, generated or None, skip_bad); print(summary(t, data), file=sys.stderr)
     if test: refuse_overlap(t, read(test), allow_overlap)
+    cbs = [Curves(dest, look)]
+    if held_out: t, held = hold_out(t, held_out, seed); held, px, bad = load_pixels(held, r.image_size, skip_bad); _tell(bad); cbs = [HeldOut(dest, held, px, look), *cbs]
     t, px, bad = load_pixels(t, r.image_size, skip_bad); _tell(bad)
-    _, about = train_recognizer(t, px, dest, r, r.schedule.casia, loss, seed)
+    _, about = train_recognizer(t, px, dest, r, r.schedule.casia, loss, options, seed, device=device or None, cbs=cbs)
+    if launch()[0]: return                                                                              # of several processes one speaks
     if t.label.nunique() < r.batch.identities: print(f'{t.label.nunique()} people are fewer than the {r.batch.identities} of a batch: all of them are in each')
-    print(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}")
+    print(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}, {about['images_per_second']} images/s, {100*about['wait']:.0f} % of the time waiting for them")
 
 # %% ../nbs/31_cli.ipynb #2757cf63
 @command
@@ -239,7 +244,7 @@ def mfsr_eval(
 @command
 def mfsr_reproduce(
     preset:str='mini',       # smoke, mini, gpu, paper, or a YAML file of your own
-    tables:str='1,2,3',      # Which tables, separated by commas; `calibration` trains on the world's own masks
+    tables:str='1,2,3,4',     # Which tables, separated by commas; `calibration` trains on the world's own masks
     seeds:int=1,             # Seeds 0, 1, ...
     dest:str='',             # Folder of the study; runs/<preset> by default
     train:str='',            # Training set of your own (full faces), with --test

@@ -218,7 +218,8 @@ def make_loss(
 ):
     "A loss by name; raises `InputError` on an unknown name or option"
     if name not in table: raise InputError(f'unknown loss {name!r}: use one of {", ".join(table)}')
-    takes = [p.name for p in inspect.signature(table[name]).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    ps = inspect.signature(table[name]).parameters.values(); takes, more = [p.name for p in ps if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)], any(p.kind == p.VAR_KEYWORD for p in ps)
     sizes, options = dict(n_ids=n_ids, dim=dim), {k: v for k, v in settings(options or {}).items() if k != 'clip'}; known = [o for o in takes if o not in sizes]
-    if bad := [o for o in options if o not in known]: raise InputError(f'loss {name}: unknown option {bad[0]!r}: ' + (f'use one of {", ".join(known)}' if known else 'it has none'))
-    return table[name](**{k: v for k, v in sizes.items() if k in takes}, **options)
+    if bad := [o for o in options if o not in known and not more]: raise InputError(f'loss {name}: unknown option {bad[0]!r}: ' + (f'use one of {", ".join(known)}' if known else 'it has none'))
+    try: return table[name](**{k: v for k, v in sizes.items() if k in takes}, **options)
+    except TypeError as e: raise InputError(f'loss {name}: {e}: look at its options in the presets') from e
