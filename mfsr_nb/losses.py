@@ -33,7 +33,7 @@ class CosineHead(nn.Module):
     def __init__(self,
         dim:int,       # Length of phi
         n_ids:int,     # Training identities
-        std:float=.01, # Deviation of the initial weights, > 0: how fast they can turn (see below)
+        std:float=.01, # Deviation of the initial weights, > 0: the shorter, the faster they turn
     ): super().__init__(); self.weight = nn.Parameter(torch.randn(n_ids, dim)*std)
     def forward(self, phi):
         with torch.autocast(phi.device.type, enabled=False): return F.normalize(exact(phi)) @ F.normalize(self.weight).T
@@ -81,8 +81,10 @@ def batch_hard(
     ids, # (B,) identity numbers
 ):
     "Distance to the farthest image of the same identity and to the nearest of another, (B,) each; -inf and inf where there is none"
-    D, same, alone = distances(phi), ids[:, None] == ids, torch.eye(len(phi), dtype=torch.bool, device=phi.device)
-    return D.masked_fill(~same | alone, -torch.inf).amax(1), D.masked_fill(same, torch.inf).amin(1)
+    phi, same, alone = exact(phi), ids[:, None] == ids, torch.eye(len(phi), dtype=torch.bool, device=phi.device)
+    with torch.no_grad(): D = distances(phi); (far, p), (near, n) = D.masked_fill(~same | alone, -torch.inf).max(1), D.masked_fill(same, torch.inf).min(1)
+    def to(j, d): return torch.where(d.isinf(), d, torch.linalg.vector_norm(phi-phi[j], dim=1))
+    return to(p, far), to(n, near)
 
 class Triplet(nn.Module):
     "Softmax + batch-hard triplets; raises `InputError` on another word than `soft` for a margin"
