@@ -383,6 +383,23 @@ def dcr():
     yield row(f'{what}, Softmax + DCR', 'with Softmax only', pairs(lambda: step(True), lambda: step(False), 2), n, 'images/s')
 
 
+def losses():
+    "A loss with its head, forwards and backwards, for the paper's batch and CASIA-WebFace's identities, against pytorch-metric-learning"
+    import torch
+    from pytorch_metric_learning import distances, losses as pml, miners, reducers
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.losses import ArcFace, CosineHead, Triplet
+    p = load_preset('paper')
+    k, dim, n = p.recognition.batch.images_per_identity, p.recognition.neck.linear, p.data.train_sets.casia.identities
+    torch.manual_seed(0)
+    ids = torch.arange(p.recognition.batch.identities).repeat_interleave(k)
+    phi, few = torch.randn(len(ids), dim, requires_grad=True), torch.zeros(len(ids), p.recognition.batch.identities)
+    head, arc, triplet, d = CosineHead(dim, n), ArcFace(), Triplet(), distances.LpDistance(normalize_embeddings=False)
+    arc2, hard, triplet2 = pml.ArcFaceLoss(n, dim), miners.BatchHardMiner(distance=d), pml.TripletMarginLoss(margin=0, smooth_loss=True, distance=d, reducer=reducers.MeanReducer())
+    yield row(f'ArcFace, batch {len(ids)}, {n:,} identities', 'pytorch-metric-learning', pairs(lambda: arc((phi, head(phi)), ids, None).backward(), lambda: arc2(phi, ids).backward()), len(ids), 'images/s')
+    yield row(f'batch-hard triplets, batch {len(ids)}', 'pytorch-metric-learning', pairs(lambda: triplet((phi, few), ids, None).backward(), lambda: triplet2(phi, ids, hard(phi, ids)).backward(), 20), len(ids), 'images/s')
+
+
 def line(r):
     "A row in Markdown"
     num = lambda x: f'{x:,.0f}' if x >= 10 else f'{x:.2f}'
