@@ -46,6 +46,7 @@ def _parts(loss, **parts): return {k: torch.as_tensor(v).detach() for k, v in di
 class Softmax(nn.Module):
     "Cross entropy of the classifier: (phi, logits), ids, dom -> scalar"
     head = 'linear'
+    def __init__(self): super().__init__()                                     # takes nothing
     def forward(self, out, ids, dom): loss = F.cross_entropy(exact(out[1]), ids); self.parts = _parts(loss); return loss
 
 # %% ../nbs/20_losses.ipynb #918f2b4f

@@ -50,7 +50,6 @@ def main():
     masked, full, gallery = held_out(study, set(held.identity))
     for seed, loss in ((s, l) for s in range(a.seeds) for l in a.losses or GRID):
         for change in GRID[loss]:
-            lines = json.loads(out.read_text()) if out.is_file() else []
             s = settings(study.preset.recognition)
             s['optimizer']['lr'], s['precision'] = change.get('lr', s['optimizer']['lr']), change.get('precision', s['precision'])
             if 'steps' in change:
@@ -60,7 +59,7 @@ def main():
             options = {k: v for k, v in change.items() if k not in ('lr', 'steps', 'precision')}
             r = load_preset(a.preset, recognition=s).recognition
             name = config_hash(r, loss, options, seed, a.share)
-            if any(l['id'] == name for l in lines): continue
+            if (study.dest / 'choose' / name / 'line.json').is_file(): continue
             m, about = train_recognizer(t, px, study.dest / 'choose' / name, r, r.schedule.casia, loss, options, seed, f'{loss} {change}')
             g, rank = embed_pixels(m, gallery[0]), {}
             for k, (x, ids) in dict(masked=masked, full=full).items():
@@ -68,8 +67,11 @@ def main():
                 rank[k] = dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
             line = dict(id=name, preset=a.preset, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
             print(json.dumps(line), flush=True)
-            lines = json.loads(out.read_text()) if out.is_file() else []
-            with write_beside(out) as f: f.write_text(json.dumps([*lines, line], indent=1) + '\n')
+            with write_beside(study.dest / 'choose' / name / 'line.json') as f: f.write_text(json.dumps(line))
+            lines = [json.loads(o.read_text()) for o in study.dest.glob('choose/*/line.json')]               # also of another process that tries other losses
+            order = [(l, c) for l in GRID for c in GRID[l]]
+            lines.sort(key=lambda o: (o['seed'], order.index((o['loss'], o['change'])) if (o['loss'], o['change']) in order else len(order)))
+            with write_beside(out) as f: f.write_text(json.dumps(lines, indent=1) + '\n')
 
 
 if __name__ == '__main__': main()
