@@ -203,10 +203,10 @@ class CenterUpdate(Callback):
     def after_fit(self): self.each(lambda m: setattr(m, 'defer', False))
 
 class Diagnostics(Callback):
-    "Adds what the loss tells about itself to its `parts`, after each step: `Watch` shows and keeps them"
+    "Adds what the loss tells about itself to its `parts`, after each step (0 for what the batch does not have): `Watch` shows and keeps them"
     order, run_valid = 59, False
     def after_batch(self):
-        if isinstance(loss := self.learn.loss_func, nn.Module): [loss.parts.update(m.diagnostics()) for m in loss.modules() if hasattr(m, 'diagnostics')]
+        if isinstance(loss := self.learn.loss_func, nn.Module): loss.parts |= {k: v if v == v else 0. for m in loss.modules() if hasattr(m, 'diagnostics') for k, v in m.diagnostics().items()}
 
 class Average(Callback):
     "Keeps `model.ema`, a moving average of the network, buffers included"
