@@ -92,6 +92,7 @@ class Recognizer(nn.Module):
         with torch.no_grad(): n = self.pooled(self.body.eval()(torch.zeros(1, 3, size, size))).shape[1]
         self.neck = nn.Sequential(nn.Linear(n, dim, bias=False), nn.BatchNorm1d(dim))
         self.head, self.bf16 = HEADS[head](dim, n_ids), False                       # bf16: convolutions in bfloat16 in training
+        self.loss = self.ema = None                                                         # what a training adds
         mean, std = ((.485, .456, .406), (.229, .224, .225)) if normalize == 'imagenet' else ((.5,)*3, (.5,)*3)
         self.register_buffer('mean', 255*torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer('std', 255*torch.tensor(std)[:, None, None], persistent=False)

@@ -15,12 +15,12 @@ from mfsr_nb.recognizer import embed_pixels, hold_out, train_recognizer, trainin
 # loss -> candidates; the first of each is what the method's authors (or the paper) say
 GRID = dict(
     softmax=[dict(), dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(precision='fp32')],
-    triplet=[dict(margin='soft', weight=1.), dict(margin='soft', weight=.3), dict(margin='soft', weight=3.), dict(margin=.3, weight=1.)],
-    center=[dict(weight=.003), dict(weight=.001), dict(weight=.01), dict(weight=.03)],
-    sphereface=[dict(lambda_gamma=.12, lambda_min=5.), dict(lambda_gamma=1., lambda_min=5.), dict(lambda_gamma=8., lambda_min=5.), dict(lambda_gamma=1., lambda_min=20.)],
-    cosface=[dict(scale=64., margin=.35), dict(scale=32., margin=.35), dict(scale=32., margin=.2), dict(scale=16., margin=.2), dict(scale=16., margin=.1)],
-    arcface=[dict(scale=64., margin=.5), dict(scale=32., margin=.5), dict(scale=32., margin=.3), dict(scale=16., margin=.3), dict(scale=16., margin=.1)],
-    dcr=[dict(dcr_weight=1.), dict(dcr_weight=.5), dict(dcr_weight=2.), dict(dcr_weight=4.)],
+    triplet=[dict(margin='soft', weight=1.), dict(margin='soft', weight=.3), dict(margin=.3, weight=1.)],
+    center=[dict(weight=.003), dict(weight=.001), dict(weight=.01)],
+    sphereface=[dict(lambda_gamma=.12, lambda_min=5.), dict(lambda_gamma=1., lambda_min=5.), dict(lambda_gamma=8., lambda_min=5.)],
+    cosface=[dict(scale=64., margin=.35), dict(scale=32., margin=.35), dict(scale=32., margin=.2), dict(scale=16., margin=.2)],
+    arcface=[dict(scale=64., margin=.5), dict(scale=32., margin=.5), dict(scale=32., margin=.3), dict(scale=16., margin=.3)],
+    dcr=[dict(dcr_weight=1.), dict(dcr_weight=.5), dict(dcr_weight=2.)],
 )
 
 
