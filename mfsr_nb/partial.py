@@ -316,10 +316,10 @@ def train_partial(
 ):
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (model, facts about the run); raises `InputError` on an unknown name or a folder of another run"
     if name not in PARTIAL: raise InputError(f'unknown method {name!r}: use one of {", ".join(PARTIAL)}')
-    r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]
+    r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]; lr = r.optimizer.lr*o.lr_scale
     def build(): m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed = seed; return m
     def learner(dls, model, cbs):
-        return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=r.optimizer.lr, train_bn=True, cbs=[ToDevice(), StepRate(r.optimizer.lr, schedule), *cbs]))
+        return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=lr, train_bn=True, cbs=[ToDevice(), StepRate(lr, schedule), *cbs]))
     model, about = fit_once(dest, name, config_hash(r, o, schedule, seed, fingerprint(t) if 'path' in t else len(t)), build,
         lambda first: face_dls(t, pixels, r, schedule.steps, first, seed), learner, load_partial, schedule.steps, seed=seed, desc=desc, device=device, every=every, cbs=cbs, loss=name)
     return model, about | dict(curve=about['curves']['loss'])
