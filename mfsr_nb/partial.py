@@ -117,13 +117,13 @@ class InterpretFR(PartialNet):
         if not 0 < t <= dim: raise InputError(f'fad_t {t}: use 1 to {dim}, the length of f')
         shapes = self.shapes(size, joined); self.keep = keep or shapes[0][1]
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(c, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ELU()) for c, _ in shapes)
-        self.last, self.bn = nn.Conv2d(joined*channels, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
+        self.conv, self.bn = nn.Conv2d(joined*channels, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
         self.head = nn.Linear(dim, n_ids); self.to(memory_format=torch.channels_last)
     def maps(self, x):
         "Psi before the truncation, (B, maps, H, W)"
         with self.half():
             hs = [F.normalize(l(o).float(), dim=1, eps=1e-8) for l, o in zip(self.lateral, self.stages(x, self.config['joined']))]
-            return self.bn(self.last(torch.cat(hs[:1]+[F.interpolate(h, size=hs[0].shape[2:], mode='bilinear') for h in hs[1:]], 1)).float())
+            return self.bn(self.conv(torch.cat(hs[:1]+[F.interpolate(h, size=hs[0].shape[2:], mode='bilinear') for h in hs[1:]], 1)).float())
     def truncated(self, x): return truncate(self.maps(x), self.keep)
     def pooled(self, psi): return F.adaptive_avg_pool2d(psi, self.config['grid']).flatten(1)
     def phi(self, x):
@@ -141,7 +141,7 @@ class InterpretFR(PartialNet):
         n, x2 = len(x), self.covered(x); psi = self.truncated(torch.cat([x, x2])); f = self.pooled(psi)
         loss, b = fad(f[:len(x2)], f[n:], self.config['t'])
         logits = self.head(self.drop(torch.cat([f[:n], b*f[n:]])))
-        return dict(psi=psi[:n], psi2=psi[n:], clean=logits[:n], covered=logits[n:], fad=loss, w=self.last.weight)
+        return dict(psi=psi[:n], psi2=psi[n:], clean=logits[:n], covered=logits[n:], fad=loss, w=self.conv.weight)
 
 # %% ../nbs/23_partial.ipynb #d745b18c
 class InterpretLoss:
