@@ -103,26 +103,27 @@ class InterpretFR(PartialNet):
         name='small',    # Backbone
         size:int=64,     # Pixels a side of its images
         maps:int=64,     # Maps, and length of f
-        channels:int=16, # Of each stage's part of the hyper-column
+        channels:int=32, # Of each stage's part of the hyper-column
         keep=None,       # k of the truncation; None takes the maps' height
         dropout:float=.4, # Before the classifier
         t:int=52,        # Features that an occlusion shall not change
+        joined:int=2,    # Stages in the hyper-column: the last ones of the backbone
         grid:int=1,      # f is the mean over each of grid x grid cells; 1 is the authors' mean over all places
         normalize='half', # `half` or `imagenet`, as in `Recognizer`
         init='random',   # `random` or `imagenet`
     ):
         super().__init__(name, normalize, init, -1); dim = maps*grid**2
-        self.config = dict(n_ids=n_ids, name=name, size=size, maps=maps, channels=channels, keep=keep, dropout=dropout, t=t, grid=grid, normalize=normalize)
+        self.config = dict(n_ids=n_ids, name=name, size=size, maps=maps, channels=channels, keep=keep, dropout=dropout, t=t, joined=joined, grid=grid, normalize=normalize)
         if not 0 < t <= dim: raise InputError(f'fad_t {t}: use 1 to {dim}, the length of f')
-        shapes = self.shapes(size, 3); self.keep = keep or shapes[0][1]
+        shapes = self.shapes(size, joined); self.keep = keep or shapes[0][1]
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(c, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ELU()) for c, _ in shapes)
-        self.last, self.bn = nn.Conv2d(3*channels, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
+        self.conv, self.bn = nn.Conv2d(joined*channels, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
         self.head = nn.Linear(dim, n_ids); self.to(memory_format=torch.channels_last)
     def maps(self, x):
         "Psi before the truncation, (B, maps, H, W)"
         with self.half():
-            hs = [F.normalize(l(o).float(), dim=1, eps=1e-8) for l, o in zip(self.lateral, self.stages(x, 3))]
-            return self.bn(self.last(torch.cat(hs[:1]+[F.interpolate(h, size=hs[0].shape[2:], mode='bilinear') for h in hs[1:]], 1)).float())
+            hs = [F.normalize(l(o).float(), dim=1, eps=1e-8) for l, o in zip(self.lateral, self.stages(x, self.config['joined']))]
+            return self.bn(self.conv(torch.cat(hs[:1]+[F.interpolate(h, size=hs[0].shape[2:], mode='bilinear') for h in hs[1:]], 1)).float())
     def truncated(self, x): return truncate(self.maps(x), self.keep)
     def pooled(self, psi): return F.adaptive_avg_pool2d(psi, self.config['grid']).flatten(1)
     def phi(self, x):
@@ -140,7 +141,7 @@ class InterpretFR(PartialNet):
         n, x2 = len(x), self.covered(x); psi = self.truncated(torch.cat([x, x2])); f = self.pooled(psi)
         loss, b = fad(f[:len(x2)], f[n:], self.config['t'])
         logits = self.head(self.drop(torch.cat([f[:n], b*f[n:]])))
-        return dict(psi=psi[:n], psi2=psi[n:], clean=logits[:n], covered=logits[n:], fad=loss, w=self.last.weight)
+        return dict(psi=psi[:n], psi2=psi[n:], clean=logits[:n], covered=logits[n:], fad=loss, w=self.conv.weight)
 
 # %% ../nbs/23_partial.ipynb #d745b18c
 class InterpretLoss:
@@ -277,7 +278,7 @@ def similarity(
 
 # %% ../nbs/23_partial.ipynb #ef344b95
 def _interpret(n_ids, r, o, steps):
-    m = InterpretFR(n_ids, r.backbone, r.image_size, o.maps, o.hypercolumn_channels, o.keep_top, o.dropout, o.fad_t, o.grid, r.normalize_input, r.init)
+    m = InterpretFR(n_ids, r.backbone, r.image_size, o.maps, o.hypercolumn_channels, o.keep_top, o.dropout, o.fad_t, o.hypercolumn_stages, o.grid, r.normalize_input, r.init)
     m.rect, m.share = (o.occlusion.width_frac, o.occlusion.height_frac), o.occlusion.share
     return m
 
@@ -315,10 +316,10 @@ def train_partial(
 ):
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (model, facts about the run); raises `InputError` on an unknown name or a folder of another run"
     if name not in PARTIAL: raise InputError(f'unknown method {name!r}: use one of {", ".join(PARTIAL)}')
-    r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]
+    r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]; lr = r.optimizer.lr*o.lr_scale
     def build(): m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed = seed; return m
     def learner(dls, model, cbs):
-        return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=r.optimizer.lr, train_bn=True, cbs=[ToDevice(), StepRate(r.optimizer.lr, schedule), *cbs]))
+        return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=lr, train_bn=True, cbs=[ToDevice(), StepRate(lr, schedule), *cbs]))
     model, about = fit_once(dest, name, config_hash(r, o, schedule, seed, fingerprint(t) if 'path' in t else len(t)), build,
         lambda first: face_dls(t, pixels, r, schedule.steps, first, seed), learner, load_partial, schedule.steps, seed=seed, desc=desc, device=device, every=every, cbs=cbs, loss=name)
     return model, about | dict(curve=about['curves']['loss'])

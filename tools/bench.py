@@ -102,6 +102,28 @@ def recognizer():
     yield row(f'recogniser training, batch {n} at {r.image_size} px, {steps} steps with set-up and saving', 'a bare PyTorch loop on one batch', secs, n * steps, 'images/s', f'{100 * wait:.1f} % of the time waiting for data')
 
 
+def partial_faces():
+    "DFM's scores, many small Lassos at once, against scikit-learn one after the other; the blur of Interpret-FR against a convolution of single channels"
+    import torch, torch.nn.functional as F
+    from sklearn.linear_model import Lasso
+    from mfsr_nb.partial import fista, mean_cos2, sad_maps
+    g = torch.Generator().manual_seed(0)
+    G, p = (F.normalize(torch.randn(*s, generator=g, dtype=torch.double) + .7, dim=-1) for s in ((100, 5, 64), (100, 64)))
+    A, b = G @ G.mT, 4.1 * torch.einsum('gkd,nd->gnk', G, p)
+    X = np.linalg.cholesky(A.numpy()).transpose(0, 2, 1)
+    def lassos():
+        for i in range(100):
+            Y, m = np.linalg.solve(X[i].T, b[i].numpy().T), Lasso(alpha=.4 / 5, fit_intercept=False, tol=1e-6)
+            for j in range(100): m.fit(X[i], Y[:, j])
+    Af, bf = A.float(), b.float()
+    yield row('DFM matching, 5 windows, 100 iterations', 'scikit-learn Lasso, pair by pair', pairs(lambda: fista(Af, bf, .4), lassos), 10000, 'pairs/s')
+    psi = torch.randn(96, 64, 16, 16, generator=g).requires_grad_()
+    one = torch.tensor([.0947, .1183, .0947])
+    kernel = one[:, None] * one / one[0]
+    def conv(): mean_cos2(F.conv2d(psi.flatten(0, 1)[:, None], kernel[None, None], padding=1).view_as(psi).flatten(2)).backward()
+    yield row('Interpret-FR, SAD of 64 maps of 16 x 16, forward and back', 'the same with the blur as a convolution', pairs(lambda: sad_maps(psi).backward(), conv), 96, 'images/s')
+
+
 def decoding():
     "The libraries that decode JPEGs, on the same bytes in memory, one thread each, against Pillow"
     import cv2, simplejpeg, torch
@@ -407,7 +429,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, card=card, protocol=protocol, memory=memory, recognizer=recognizer, losses=losses, dcr=dcr)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, card=card, protocol=protocol, memory=memory, recognizer=recognizer, losses=losses, dcr=dcr, partial=partial_faces)
 
 
 def main():
