@@ -20,7 +20,7 @@ GRID = dict(
     sphereface=[dict(lambda_gamma=.12, lambda_min=5.), dict(lambda_gamma=1., lambda_min=5.), dict(lambda_gamma=8., lambda_min=5.)],
     cosface=[dict(scale=64., margin=.35), dict(scale=32., margin=.35), dict(scale=32., margin=.2), dict(scale=16., margin=.2)],
     arcface=[dict(scale=64., margin=.5), dict(scale=32., margin=.5), dict(scale=32., margin=.3), dict(scale=16., margin=.3)],
-    dcr=[dict(dcr_weight=1.), dict(dcr_weight=.5), dict(dcr_weight=2.)],
+    dcr=[dict(dcr_weight=1.), dict(dcr_weight=.5), dict(dcr_weight=2.), dict(squared=True), dict(normalize=False), dict(cross_positive='center'), dict(update='before'), dict(renormalize=True)],
 )
 
 
