@@ -126,6 +126,7 @@ def mfsr_train(
     allow_overlap:store_true=False, # ... unless this is given, where names coincide but people do not
     loss:str='softmax',      # softmax, triplet, center, sphereface, cosface, arcface, dcr, or Table 4's dcr_wo_L_c, dcr_wo_L_s
     preset:str='mini',       # Backbone, image size, batch, optimiser
+    schedule:str='casia',    # Steps and rates of which training world: casia, vggface2
     steps:int=0,             # Another number of steps than the preset's (milestones and warm-up move along)
     seed:int=0,              # Initialisation and batches
     held_out:float=0.,       # Part of the people to leave out and to search while training, into DEST/held_out.csv
@@ -133,23 +134,27 @@ def mfsr_train(
     skip_bad:store_true=False, # Leave out unreadable images?
 ):
     "Train a recogniser; DEST/curves.png shows how it goes. Under torchrun or accelerate launch the processes share each batch"
-    from mfsr_nb.core import launch, load_preset, settings
+    from mfsr_nb.core import MASKED, launch, load_preset, settings
     from mfsr_nb.dataset import read, summary
     from mfsr_nb.loading import load_pixels
     from mfsr_nb.recognizer import Curves, HeldOut, hold_out, loss_settings, refuse_overlap, train_recognizer, training_set
-    s = settings(load_preset(preset).recognition.schedule.casia)
+    if schedule not in ('casia', 'vggface2'): raise InputError(f'--schedule {schedule}: use casia or vggface2')
+    s = settings(getattr(load_preset(preset).recognition.schedule, schedule))
+    if seed < 0: raise InputError(f'--seed {seed}: use 0 or more')
+    if not 0 <= held_out < 1: raise InputError(f'--held_out {held_out}: use a part of the people, from 0 to below 1')
     if steps < 0: raise InputError(f'--steps {steps}: use a positive number')
     if steps: s |= dict(steps=steps, milestones=[round(m*steps/s['steps']) for m in s['milestones']], warmup=round(s['warmup']*steps/s['steps']))
     p = load_preset(preset, recognition=dict(schedule=dict(casia=s))); r = p.recognition; loss, options = loss_settings(p, loss); look = max(1, s['steps']//10)
-    t = training_set(data, generated or None, skip_bad); print(summary(t, data), file=sys.stderr)
+    rank, world, _ = launch(); tell = (lambda *a, **k: None) if rank else print                          # of several processes one speaks
+    t = training_set(data, generated or None, skip_bad); tell(summary(t, data), file=sys.stderr)
+    if loss == 'dcr' and not (t.domain == MASKED).any(): tell(f'{data}: no masked faces: the loss across domains (equation 10) has nothing to compare; give --generated', file=sys.stderr)
+    if (n := t.label.nunique()) < r.batch.identities: tell(f'{n} people are fewer than the {r.batch.identities} of a batch: each batch has all of them' + (f', or as many as {world} processes can share' if world > 1 else ''), file=sys.stderr)
     if test: refuse_overlap(t, read(test), allow_overlap)
     cbs = [Curves(dest, look)]
-    if held_out: t, held = hold_out(t, held_out, seed); held, px, bad = load_pixels(held, r.image_size, skip_bad); _tell(bad); cbs = [HeldOut(dest, held, px, look), *cbs]
-    t, px, bad = load_pixels(t, r.image_size, skip_bad); _tell(bad)
+    if held_out: t, held = hold_out(t, held_out, seed); held, px, bad = load_pixels(held, r.image_size, skip_bad); rank or _tell(bad); cbs = [HeldOut(dest, held, px, look), *cbs]
+    t, px, bad = load_pixels(t, r.image_size, skip_bad); rank or _tell(bad)
     _, about = train_recognizer(t, px, dest, r, r.schedule.casia, loss, options, seed, device=device or None, cbs=cbs)
-    if launch()[0]: return                                                                              # of several processes one speaks
-    if t.label.nunique() < r.batch.identities: print(f'{t.label.nunique()} people are fewer than the {r.batch.identities} of a batch: all of them are in each')
-    print(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}, {about['images_per_second']} images/s, {100*about['wait']:.0f} % of the time waiting for them")
+    tell(f"{dest}/weights.safetensors: {about['steps']} steps on {len(t)} images of {t.identity.nunique()} identities, last loss {about['final_loss']}, {about['images_per_second']} images/s, {100*about['wait']:.0f} % of the time waiting for them")
 
 # %% ../nbs/31_cli.ipynb #2757cf63
 @command
@@ -252,12 +257,15 @@ def mfsr_reproduce(
     masked:str='',           # Masked faces of your own, without identities: what generators learn masks from
     labelled:str='',         # Masked faces of your own with images/ and labels/, for the segmentation network
     kind:str='',             # Kind of your own data: photos (default) or paper
+    schedule:str='',         # Steps and rates for your own data: casia, vggface2; by default vggface2 for a TRAIN of that name
     results:str='',          # Add the finished runs to the evidence in this folder
     skip_bad:store_true=False, # Leave out unreadable images?
     allow_overlap:store_true=False, # Let identities of TRAIN and TEST have the same names?
 ):
     "Compute the paper's tables; goes on where it stopped"
+    from mfsr_nb.core import launch
     from mfsr_nb.experiments import reproduce, tables_as_notebooks
-    study, _ = reproduce(preset, dest or None, tables.split(','), seeds, train or None, test or None, masked or None, labelled or None, kind or None, results or None, skip_bad, allow_overlap)
+    if launch()[1] > 1: raise InputError('a reproduction runs in one process: start it without torchrun or accelerate')
+    study, _ = reproduce(preset, dest or None, tables.split(','), seeds, train or None, test or None, masked or None, labelled or None, kind or None, schedule or None, results or None, skip_bad, allow_overlap)
     for o in tables_as_notebooks(study): print(f'executed {o}')
     print(f'runs in {study.dest}/runs.jsonl')

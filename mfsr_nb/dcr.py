@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import InputError
-from .losses import Centered, class_means, distances, gathered
+from .losses import Centered, class_means, distances, exact, gathered
 
 # %% ../nbs/21_dcr.ipynb #497bb262
 def norms(
@@ -226,5 +226,5 @@ class DCR(nn.Module):
         **kw,              # Options of `DCRLoss`
     ): super().__init__(); self.softmax_weight, self.dcr_weight, self.dcr = softmax_weight, dcr_weight, DCRLoss(n_ids, dim, **kw)
     def forward(self, out, ids, dom):
-        dcr = self.dcr(out[0], ids, dom); softmax = F.cross_entropy(out[1].float(), ids); loss = self.softmax_weight*softmax+self.dcr_weight*dcr
+        dcr = self.dcr(out[0], ids, dom); softmax = F.cross_entropy(exact(out[1]), ids); loss = self.softmax_weight*softmax+self.dcr_weight*dcr
         self.parts = dict(loss=loss.detach(), softmax=softmax.detach()) | self.dcr.parts; return loss

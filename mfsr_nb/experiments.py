@@ -205,7 +205,7 @@ class Study:
         if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
     def data(self, part):
         "Folder of a data set, drawn if need be"
-        if not self.drawn: return dict(mfsr_rec=self.test, mfsr_seg=self.pile).get(part) or self.train[part]
+        if not self.drawn: return dict(mfsr_rec=self.test, mfsr_seg=self.pile).get(part) or self.train.get(part) or next(iter(self.train.values()))
         write_world(self.dest/'world', self.preset.world, [part]); return self.dest/'world'/part
     def masked(self, row, seed=0):
         "Folder of a row's masked training faces, made if need be; None for a row without"
@@ -213,6 +213,9 @@ class Study:
         if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
         out = self.dest/'generated'/row.train/row.masks
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
+    def schedule(self, world):
+        "Steps and rates of a training world: its own where the preset has them, else casia's"
+        return getattr(self.preset.recognition.schedule, world, self.preset.recognition.schedule.casia)
     def options(self, row):
         "(what to train, its settings) of a row"
         return (row.loss, settings(getattr(self.preset.losses, row.loss))) if row.loss in PARTIAL else loss_settings(self.preset, row.loss)
@@ -253,7 +256,7 @@ def softmax(self:Study, train, seed):
     "File of the full-face Softmax model of a training world, trained if need be"
     r, row = self.preset.recognition, Row('Softmax' if train == 'casia' else f'Softmax, {train}', (), train, 'softmax')
     t = training_set(self.data(train), None, self.skip_bad); run = self.dest/'train'/self.name(row, seed, t)[2]
-    if not (run/'weights.safetensors').is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, getattr(r.schedule, train, r.schedule.casia), seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
+    if not (run/'weights.safetensors').is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, self.schedule(train), seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
     return run/'weights.safetensors'
 
 @patch
@@ -267,14 +270,19 @@ def generated(self:Study, row, seed):
     return out, dict(folder=at.name) | {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
 
 @patch
+def card_name(self:Study, row, seed):
+    "File of a generator's card"
+    return f"{self.kind}-{self.preset.name}{'' if row.train == 'casia' else '-'+row.train}-{row.masks}-{seed}.json"
+
+@patch
 def card(self:Study, row, seed, most=500):
     "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
-    f, out, judge = self.dest/'cards'/f'{self.kind}-{self.preset.name}-{row.masks}-{seed}.json', self.masked(row, seed), self.softmax(row.train, seed+1); src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
+    f, out, judge = self.dest/'cards'/self.card_name(row, seed), self.masked(row, seed), self.softmax(row.train, seed+1); src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
     if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == made: return old
     m = as_framed(masked_pile(self.data('mfsr_seg'), size, self.skip_bad)[0][:most], self.preset.iamgan)
     keep = mask_probability(load_unet(self.segmenter()), m) < .5
     card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, seconds_per_image(load_generator(self.dest/'generators'/row.train/self.generated(row, seed)[1]['folder']/'weights.safetensors'), m[:64]), row.masks, most)
-    card |= dict(seed=seed, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
+    card |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176
 def run_row(
@@ -289,7 +297,7 @@ def run_row(
     scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if test.identity[test.domain == x].duplicated().any())]
     if found := [o for o in read_runs(study.dest) if o['id'] == ident]: return found[0]
     t, px = study.decode(t)
-    loss, options = study.options(row); how = dict(dest=study.dest/'train'/name, schedule=getattr(r.schedule, row.train, r.schedule.casia), seed=seed, desc=f'{row.name}, seed {seed}', every=study.every)
+    loss, options = study.options(row); how = dict(dest=study.dest/'train'/name, schedule=study.schedule(row.train), seed=seed, desc=f'{row.name}, seed {seed}', every=study.every)
     if loss in PARTIAL: model, about = train_partial(loss, t, px, preset=study.preset, **how)
     else: model, about = train_recognizer(t, px, r=r, loss=loss, options=options, **how)
     phi, S = (None, similarity(model, test_px, np.flatnonzero(test.domain == MASKED), np.flatnonzero(test.domain == FULL))) if loss == 'dfm' else (embed_pixels(model, test_px, r.test_feature.tta_flip), None)
@@ -310,6 +318,7 @@ def reproduce(
     masked=None,         # Masked faces of your own, without identities: what generators learn masks from
     labelled=None,       # Masked faces of your own with segmentation, for S
     kind=None,           # Kind of your own data: photos or paper
+    schedule=None,       # Whose steps and rates your own data get: casia or vggface2; by default that of TRAIN's name, else casia
     results=None,        # Add finished runs to the evidence in this folder
     skip_bad=False,      # Leave out unreadable images?
     allow_overlap=False, # Let training and test identities have the same names?
@@ -317,10 +326,12 @@ def reproduce(
 ):
     "Compute the paper's tables; returns (the study, its runs)"
     if seeds < 1: raise InputError(f'{seeds} seeds: use 1 or more')
-    p, todo, name = load_preset(preset) if isinstance(preset, str) else preset, rows(tables), Path(train).resolve().name if train else ''
-    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), dict(casia=train) if train else None, test, masked, labelled, kind, skip_bad, allow_overlap)
+    p, todo, name = load_preset(preset) if isinstance(preset, str) else preset, rows(tables), Path(train).resolve().name if train else ''; world = schedule or (name if name == 'vggface2' else 'casia')
+    if world not in ('casia', 'vggface2'): raise InputError(f'unknown schedule {world!r}: use casia or vggface2')
+    study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), {world: train} if train else None, test, masked, labelled, kind, skip_bad, allow_overlap)
     if train:
-        todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), 'casia', r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
+        if kind == 'paper': todo = [r for r in todo if r.train == world and r.masks != 'true']                    # the paper's own rows and cells
+        else: todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), world, r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
         if 'x0' not in read(train, skip_bad): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
         if not (masked and labelled): say('no --masked and --labelled: rows with generators (CycleGAN, IAMGAN) are left out'); todo = [r for r in todo if r.masks not in VARIANTS]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
@@ -328,7 +339,7 @@ def reproduce(
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
         for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
-            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/f'{study.kind}-{p.name}-{row.masks}-{seed}.json')
+            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/study.card_name(row, seed))
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
             if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())

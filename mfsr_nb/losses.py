@@ -146,8 +146,8 @@ class Center(Centered):
         center = (phi-self.c[all_ids]).square().sum(1).mean()/2; softmax = F.cross_entropy(exact(out[1]), ids)
         loss = softmax+self.weight*center; self.parts = _parts(loss, softmax=softmax, center=center); self.remember(phi, all_ids)
         return loss
-    def begin(self, phi, ids): j, mean, _ = class_means(phi, ids); new = ~self.seen[j]; self.c[j[new]] = mean[new]; self.seen[j] = True
-    def move(self, phi, ids): j, mean, n = class_means(phi, ids); n = n.to(phi.dtype)[:, None]; self.c[j] -= self.alpha*n/(1+n)*(self.c[j]-mean)
+    def begin(self, phi, ids): j, mean, _ = class_means(phi, ids); new = ~self.seen[j]; self.c[j[new]] = mean[new].to(self.c.dtype); self.seen[j] = True
+    def move(self, phi, ids): j, mean, n = class_means(phi, ids); n = n.to(phi.dtype)[:, None]; self.c[j] -= (self.alpha*n/(1+n)*(self.c[j]-mean)).to(self.c.dtype)
 
 # %% ../nbs/20_losses.ipynb #db8a8de8
 def psi(

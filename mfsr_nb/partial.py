@@ -16,15 +16,17 @@ from torch import nn
 
 from .core import InputError, config_hash, progress
 from .recognizer import StepRate, backbone, face_dls, fingerprint
-from .training import ToDevice, adam, fit_once, has_bf16, load_weights, quiet
+from .training import ToDevice, adam, fit_once, has_bf16, load_weights, pick_device, quiet
 
 # %% ../nbs/23_partial.ipynb #d060de55
 class PartialNet(nn.Module):
     "A backbone for uint8 images (B, S, S, 3), a step counter, and random numbers for each step"
-    seed = 0                                                       # of the run; `train_partial` sets it
+    seed, bf16 = 0, False                                          # of the run; `train_partial` sets them
     def __init__(self, name, normalize, init, depth):
         super().__init__()
-        body = backbone(name, init); self.body = body[:len(body)+1+depth]
+        body = backbone(name, init)
+        if not isinstance(body, nn.Sequential): raise InputError(f'backbone {name}: cannot be cut after a stage: use small or a residual net')
+        self.body = body[:len(body)+1+depth]
         mean, std = ((.485, .456, .406), (.229, .224, .225)) if normalize == 'imagenet' else ((.5,)*3, (.5,)*3)
         self.register_buffer('mean', 255*torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer('std', 255*torch.tensor(std)[:, None, None], persistent=False)
@@ -41,7 +43,7 @@ class PartialNet(nn.Module):
         with torch.no_grad(): out = [(o.shape[1], o.shape[2]) for o in self.eval().stages(torch.zeros(1, size, size, 3), n)]
         self.train(); return out
     def rng(self, stream): return np.random.default_rng((self.seed, stream, int(self.n_steps)))     # streams 0 to 2 deal the batches
-    def half(self): d = self.mean.device.type; return torch.autocast(d, torch.bfloat16, enabled=self.training and has_bf16(d))
+    def half(self): d = self.mean.device.type; return torch.autocast(d, torch.bfloat16, enabled=self.training and self.bf16)
 
 # %% ../nbs/23_partial.ipynb #c0f819a0
 def truncate(
@@ -317,7 +319,7 @@ def train_partial(
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (model, facts about the run); raises `InputError` on an unknown name or a folder of another run"
     if name not in PARTIAL: raise InputError(f'unknown method {name!r}: use one of {", ".join(PARTIAL)}')
     r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]; lr = r.optimizer.lr*o.lr_scale
-    def build(): m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed = seed; return m
+    def build(): m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed, m.bf16 = seed, r.precision == 'bf16' and has_bf16(pick_device(device).type); return m
     def learner(dls, model, cbs):
         return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=lr, train_bn=True, cbs=[ToDevice(), StepRate(lr, schedule), *cbs]))
     model, about = fit_once(dest, name, config_hash(r, o, schedule, seed, fingerprint(t) if 'path' in t else len(t)), build,

@@ -89,7 +89,9 @@ class Recognizer(nn.Module):
         self.config = dict(n_ids=n_ids, name=name, dim=dim, size=size, pool=pool, normalize=normalize, head=head)
         if pool not in ('avg', 'flat'): raise InputError(f'unknown pooling {pool!r}: use avg or flat')
         self.body = backbone(name, init)
-        with torch.no_grad(): n = self.pooled(self.body.eval()(torch.zeros(1, 3, size, size))).shape[1]
+        try:
+            with torch.no_grad(): n = self.pooled(self.body.eval()(torch.zeros(1, 3, size, size))).shape[1]
+        except (RuntimeError, IndexError) as e: raise InputError(f'backbone {name}: gives no feature map of images of {size} pixels: use larger images or another backbone') from e
         self.neck = nn.Sequential(nn.Linear(n, dim, bias=False), nn.BatchNorm1d(dim))
         self.head, self.bf16 = HEADS[head](dim, n_ids), False                       # bf16: convolutions in bfloat16 in training
         self.loss = self.ema = None                                                         # what a training adds
@@ -170,7 +172,7 @@ def face_dls(
     k, n, masked = r.batch.images_per_identity, t.label.nunique(), (t.domain != FULL).any()
     if n < 2: raise InputError('only one identity: training tells people apart, so give two or more')
     mix = (r.domain_mix.full, r.domain_mix.masked) if masked else (k, 0)
-    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, min(r.batch.identities, n), mix, seed), steps, first, r.augment.hflip, rank, world)
+    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, r.batch.identities if n >= r.batch.identities else max(n//world*world, 1), mix, seed), steps, first, r.augment.hflip, rank, world)
     dl = torch.utils.data.DataLoader(ds, batch_size=None, num_workers=r.workers or (os.cpu_count() if isinstance(pixels, Streamed) else 0), worker_init_fn=seed_worker)
     dls = DataLoaders(dl, dl); dls.n_inp = 1
     return dls
@@ -204,10 +206,10 @@ class CenterUpdate(Callback):
     def after_fit(self): self.each(lambda m: setattr(m, 'defer', False))
 
 class Diagnostics(Callback):
-    "Adds what the loss tells about itself to its `parts`, after each step (0 for what the batch does not have): `Watch` shows and keeps them"
+    "Adds what the loss tells about itself to its `parts`, after each step those that exist: `Watch` shows and keeps them"
     order, run_valid = 59, False
     def after_batch(self):
-        if isinstance(loss := self.learn.loss_func, nn.Module): loss.parts |= {k: v if v == v else 0. for m in loss.modules() if hasattr(m, 'diagnostics') for k, v in m.diagnostics().items()}
+        if isinstance(loss := self.learn.loss_func, nn.Module): loss.parts |= {k: v for m in loss.modules() if hasattr(m, 'diagnostics') for k, v in m.diagnostics().items() if v == v}
 
 class Average(Callback):
     "Keeps `model.ema`, a moving average of the network, buffers included"
@@ -279,7 +281,7 @@ def train_recognizer(
     device, (rank, world, _), o = pick_device(device), launch(), dict(options); clip = o.pop('clip', 0.)
     model, about = fit_once(dest, 'recognizer', config_hash(r, schedule, loss, o, clip, seed, fingerprint(t) if 'path' in t else len(t)), lambda: trainee(int(t.label.max())+1, r, loss, o, device),
         lambda first: face_dls(t, pixels, r, schedule.steps, first, seed, rank, world), lambda dls, model, cbs: face_learner(dls, model, r, schedule, cbs, clip),
-        load_recognizer, schedule.steps, finished, seed, desc, device, every, shared=True, cbs=cbs, loss=loss, options=o | dict(clip=clip))
+        load_recognizer, schedule.steps, finished, seed, desc, device, every, shared=True, cbs=cbs, loss=loss, options=o | dict(clip=clip), precision='bf16' if r.precision == 'bf16' and has_bf16(device.type) else 'fp32', processes=world)
     n = min(r.batch.identities, t.label.nunique())*r.batch.images_per_identity
     return model, about | dict(curve=about['curves']['loss'], images_per_second=round(n*about['steps']/max(about['seconds'], 1e-9)))
 
@@ -332,7 +334,8 @@ class HeldOut(Callback):
     ):
         self.file, self.t, self.pixels, self.every = Path(dest)/'held_out.csv', t, pixels, every
         by = t.groupby(['identity', 'domain']).key; first = by.rank(method='first') <= by.transform('count')/2
-        self.gallery, self.probes = ~first & (t.domain == FULL), {n: first & (t.domain == x) for n, x in (('full', FULL), ('masked', MASKED)) if (t.domain == x).any()}
+        self.gallery, self.probes = ~first & (t.domain == FULL), {n: p for n, x in (('full', FULL), ('masked', MASKED)) if (p := first & (t.domain == x)).any()}
+        if not (self.gallery.any() and self.probes): raise InputError('no person held out has two full faces, or a masked and two full ones: there is nobody to search for; hold out more people, or none')
     def after_batch(self):
         m = get_model(self.model); n = int(m.n_steps)
         if n % self.every or launch()[0]: return

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['save_tensors', 'save_weights', 'open_tensors', 'load_weights', 'file_hash', 'Watch', 'curve', 'Checkpoint',
-           'has_bf16', 'pick_device', 'join_launch', 'over_processes', 'SharedNorm', 'shared_norms', 'Parallel', 'adam',
-           'ToDevice', 'quiet', 'fit_once']
+           'has_bf16', 'pick_device', 'join_launch', 'agree', 'over_processes', 'SharedNorm', 'shared_norms',
+           'Parallel', 'adam', 'ToDevice', 'quiet', 'fit_once']
 
 # %% ../nbs/05_training.ipynb #9dc8cd6d
-import atexit, hashlib, json, os, signal, threading, time
+import atexit, hashlib, inspect, json, os, signal, threading, time
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -104,6 +104,9 @@ class Watch(Callback):
         if bad := [k for k, v in self.losses.items() if not np.isfinite(v[-1])]: raise InputError(f'the loss {bad[0]} is {self.losses[bad[0]][-1]} at step {self.n}: {self.hint}')       # before Checkpoint writes
         self.bar.update(1); self.mark = time.time()
         if self.n % 10 == 0: self.bar.set_postfix_str(' '.join(f'{k} {np.mean(v[-10:]):.3f}' for k, v in list(self.losses.items())[:6]), refresh=False)
+    def aside(self):
+        "What happened since the step (looking, saving) is neither training nor waiting"
+        now = time.time(); self.begin += now-self.mark; self.mark = now
     def before_validate(self): raise CancelValidException        # networks are measured after training, by their own protocol
     def after_fit(self): self.bar.close(); self.seconds = self.clock()[0]
     def clock(self):
@@ -133,7 +136,7 @@ class Checkpoint(Callback):
         if launch()[0]: return                                                 # one process writes
         ts = {f'model.{k}': v for k,v in get_model(self.model).state_dict().items()}
         for i, s in self.opt.opt.state_dict()['state'].items(): ts |= {f'opt.{i}.{k}': torch.as_tensor(v) for k,v in s.items()}
-        ts |= {f'loss.{k}': torch.tensor(v) for k,v in self.watch.losses.items()} | dict(rng=torch.get_rng_state(), clock=torch.tensor(self.watch.clock(), dtype=torch.double))
+        ts |= {f'loss.{k}': torch.tensor(v) for k,v in self.watch.losses.items()} | dict(rng=torch.get_rng_state(), **(dict(rng_cuda=torch.cuda.get_rng_state()) if next(self.model.parameters()).is_cuda else {}), clock=torch.tensor(self.watch.clock(), dtype=torch.double))
         save_tensors(ts, self.path, kind='checkpoint', config=self.config, losses=list(self.watch.losses))
     def load(self, learn):
         "Restore `learn` and the watch from the file, where there is one; returns the step to go on from"
@@ -147,6 +150,7 @@ class Checkpoint(Callback):
             i, name = int(k.split('.')[1]), k.split('.', 2)[2]
             opt['state'].setdefault(i, {})[name] = torch.empty_like(params[i]).copy_(v) if v.ndim else v   # in the parameter's own memory layout
         learn.opt.opt.load_state_dict(opt); torch.set_rng_state(ts['rng'])
+        if 'rng_cuda' in ts and torch.cuda.is_available(): torch.cuda.set_rng_state(ts['rng_cuda'])
         self.watch.losses = {k: ts[f'loss.{k}'].tolist() for k in head['losses']}; self.watch.seconds, self.watch.wait = ts['clock'].tolist()
         return int(learn.model.n_steps)
     def before_fit(self):
@@ -156,7 +160,9 @@ class Checkpoint(Callback):
         if self.stop: raise KeyboardInterrupt
         self.stop = True
     def after_batch(self):
+        if launch()[1] > 1: self.stop = bool(over_processes(torch.tensor(float(self.stop), device=self.learn.loss.device)) > 0)      # all or none
         if self.stop or time.time()-self.last > self.every: self.save()
+        self.watch.aside()
         if self.stop: raise KeyboardInterrupt
     def restore(self):
         "Give Ctrl-C back"
@@ -168,7 +174,7 @@ def has_bf16(
     device, # cpu or cuda
 ):
     "Does the device multiply in bfloat16?"
-    if torch.device(device).type == 'cuda': return torch.cuda.is_bf16_supported()
+    if torch.device(device).type == 'cuda': return torch.cuda.get_device_capability(device) >= (8, 0)
     return getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)()
 
 def pick_device(
@@ -185,10 +191,19 @@ def join_launch(
     device, # Of this process: decides how processes talk
 ):
     "Join the other processes of a launch, once; (rank, number of processes)"
-    rank, world, _ = launch()
+    rank, world, _ = launch(); device = torch.device(device)
+    if device.type == 'cuda': torch.cuda.set_device(device)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group('nccl' if torch.device(device).type == 'cuda' else 'gloo'); atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+        dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo'); atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
     return rank, world
+
+def agree(
+    fact, # Anything small
+    dest, # Folder of the run
+):
+    "Raise `InputError` where processes of a launch see different things there"
+    seen = [None]*dist.get_world_size(); dist.all_gather_object(seen, fact)
+    if any(o != fact for o in seen): raise InputError(f'{dest}: the processes of this launch see different files there: choose a folder on a disk that all of them share')
 
 class _Mean(torch.autograd.Function):
     "Mean over processes; so is its gradient"
@@ -219,10 +234,11 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
 def shared_norms(
     model, # A network, where it will be trained
 ):
-    "The network with batch statistics over all processes: torch's own on GPUs, `SharedNorm` on CPUs"
+    "The network with batch statistics over all processes: torch's own on GPUs, `SharedNorm` on CPUs; raises `InputError` on batch normalisation that does more than its name says"
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if odd := [type(m).__name__ for m in norms if type(m) not in (nn.BatchNorm1d, nn.BatchNorm2d)]: raise InputError(f'{odd[0]}: this network cannot be shared by several processes: train it in one, or take another backbone')
     if next(model.parameters()).is_cuda: return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for m in model.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm): m.__class__ = SharedNorm
+    for m in norms: m.__class__ = SharedNorm
     return model
 
 class Parallel(Callback):
@@ -230,7 +246,8 @@ class Parallel(Callback):
     order, run_valid = -9, False
     def before_fit(self):
         dev = next(self.model.parameters()).device
-        self.learn.model = DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None, broadcast_buffers=False)
+        keep = 'forward_sync_buffers' if 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters else 'broadcast_buffers'      # its name until torch 2.12
+        self.learn.model = DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None, **{keep: False})
     def after_fit(self): self.learn.model = get_model(self.model)
 
 # %% ../nbs/05_training.ipynb #3d478efc
@@ -273,20 +290,22 @@ def fit_once(
     **about,     # JSON-able facts to keep with the weights
 ):
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (network in evaluation mode, facts about the run); raises `InputError` on a folder of another run"
-    device = pick_device(device); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
+    device = pick_device(device); rank, world = join_launch(device); done, part = Path(dest)/'weights.safetensors', Path(dest)/'checkpoint.safetensors'
+    if world > 1: agree((done.is_file(), part.is_file()), dest)
     if done.is_file():
         if (head := open_tensors(done, kind)[1]).get('config') != config: raise InputError(f'{done}: the weights of a run with other settings or data: choose another destination')
         return load(done, device), {k: v for k,v in head.items() if k not in ('kind', 'model')}
     try: done.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise InputError(f'{dest}: cannot make this folder ({e.strerror}): choose another destination') from e
-    rank, world = join_launch(device)
     if world > 1 and not shared: raise InputError(f'{world} processes: a {kind} is trained by one: start it without torchrun or accelerate')
     seed_everything(seed); model = build().to(device); model = shared_norms(model) if world > 1 else model
     watch = Watch(desc, steps); ck = Checkpoint(part, config, watch, every)
     learn = learner(dls(0), model, [watch, ck, *cbs, *([Parallel()] if world > 1 else [])]); learn.create_opt()
     first = ck.load(learn); learn.dls = dls(first)
+    if world > 1: agree(first, part)
     if first < steps:
         try: learn.fit(1)
+        except InputError as e: raise InputError(str(e).rsplit('\n\t', 1)[-1]) from None             # without fastai's word on where it happened
         finally: ck.restore()
     about |= dict(seed=seed, steps=int(model.n_steps), config=config, seconds=round(watch.seconds, 1), wait=round(watch.wait/max(watch.seconds, 1e-9), 4),
                   final_loss=round(float(np.mean(next(iter(watch.losses.values()))[-20:])), 4), curves={k: curve(v) for k,v in watch.losses.items()})

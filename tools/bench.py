@@ -397,11 +397,13 @@ def dcr():
         opt.zero_grad()
         l.backward()
         opt.step()
-    def alone(): loss(torch.randn(n, dim, requires_grad=True), who(), dom).backward()
+    def alone():
+        loss(torch.randn(n, dim, requires_grad=True), who(), dom).backward()
+        loss.diagnostics()
     secs = pairs(alone, lambda: step(False), 3)
     share = 100 * secs[:, 0] / (secs[:, 0] + secs[:, 1])
     what = f'ResNet-50 training step, {n} images of {size} px'
-    yield row('DCR alone: forward, backward, centres', f'{what}, Softmax', secs, n, 'images/s', f'DCR is {np.median(share):.2f} % of the step ({share.min():.2f} to {share.max():.2f})')
+    yield row('DCR alone: forward, backward, centres, diagnostics', f'{what}, Softmax', secs, n, 'images/s', f'DCR is {np.median(share):.2f} % of the step ({share.min():.2f} to {share.max():.2f})')
     yield row(f'{what}, Softmax + DCR', 'with Softmax only', pairs(lambda: step(True), lambda: step(False), 2), n, 'images/s')
 
 

@@ -10,7 +10,7 @@ from mfsr_nb.dataset import read
 from mfsr_nb.experiments import Row, Study
 from mfsr_nb.loading import load_pixels
 from mfsr_nb.protocol import retrieval
-from mfsr_nb.recognizer import embed_pixels, hold_out, train_recognizer, training_set
+from mfsr_nb.recognizer import embed_pixels, fingerprint, hold_out, loss_settings, train_recognizer, training_set
 
 # loss -> candidates; the first of each is what the method's authors (or the paper) say
 GRID = dict(
@@ -56,19 +56,20 @@ def main():
                 o = s['schedule']['casia']
                 k = change['steps'] / o['steps']
                 o |= dict(steps=change['steps'], milestones=[round(k * m) for m in o['milestones']], warmup=round(k * o['warmup']))
-            options = {k: v for k, v in change.items() if k not in ('lr', 'steps', 'precision')}
+            options = loss_settings(load_preset('paper'), loss)[1] | {k: v for k, v in change.items() if k not in ('lr', 'steps', 'precision')}
             r = load_preset(a.preset, recognition=s).recognition
-            name = config_hash(r, loss, options, seed, a.share)
+            name = config_hash(r, loss, options, seed, a.share, fingerprint(t))
             if (study.dest / 'choose' / name / 'line.json').is_file(): continue
             m, about = train_recognizer(t, px, study.dest / 'choose' / name, r, r.schedule.casia, loss, options, seed, f'{loss} {change}')
             g, rank = embed_pixels(m, gallery[0]), {}
             for k, (x, ids) in dict(masked=masked, full=full).items():
                 found = retrieval(embed_pixels(m, x), ids, g, gallery[1])
                 rank[k] = dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
-            line = dict(id=name, preset=a.preset, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
+            line = dict(id=name, data=fingerprint(t), preset=a.preset, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
             print(json.dumps(line), flush=True)
             with write_beside(study.dest / 'choose' / name / 'line.json') as f: f.write_text(json.dumps(line))
             lines = [json.loads(o.read_text()) for o in study.dest.glob('choose/*/line.json')]               # also of another process that tries other losses
+            lines = [o for o in lines if o.get('data') == line['data']]
             order = [(l, c) for l in GRID for c in GRID[l]]
             lines.sort(key=lambda o: (o['seed'], order.index((o['loss'], o['change'])) if (o['loss'], o['change']) in order else len(order)))
             with write_beside(out) as f: f.write_text(json.dumps(lines, indent=1) + '\n')
