@@ -213,12 +213,6 @@ class Study:
         if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
         out = self.dest/'generated'/row.train/row.masks
         self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
-    def schedule(self, world):
-        "Steps and rates of a training world: its own where the preset has them, else casia's"
-        return getattr(self.preset.recognition.schedule, world, self.preset.recognition.schedule.casia)
-    def options(self, row):
-        "(what to train, its settings) of a row"
-        return (row.loss, settings(getattr(self.preset.losses, row.loss))) if row.loss in PARTIAL else loss_settings(self.preset, row.loss)
     def leave_out(self, bad):
         "Count and list what --skip_bad leaves out"
         if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr); self.unreadable |= set(new)
@@ -236,6 +230,16 @@ class Study:
         return self._decoded
 
 # %% ../nbs/30_experiments.ipynb #f5c9f3ec
+@patch
+def schedule(self:Study, world):
+    "Steps and rates of a training world: its own where the preset has them, else casia's"
+    return getattr(self.preset.recognition.schedule, world, self.preset.recognition.schedule.casia)
+
+@patch
+def options(self:Study, row):
+    "(what to train, its settings) of a row"
+    return (row.loss, settings(getattr(self.preset.losses, row.loss))) if row.loss in PARTIAL else loss_settings(self.preset, row.loss)
+
 @patch
 def name(self:Study, row, seed, t):
     "(hash of a run's settings, hash of its data, name of its folder)"
@@ -346,6 +350,7 @@ def reproduce(
     if found := sum(o['id'] in old for o in out): say(f'{found} of these runs were found in {study.dest}; remove that folder to compute them again')
     return study, out
 
+# %% ../nbs/30_experiments.ipynb #c2ca8593
 def report(
     runs,  # Finished runs
     todo,  # Rows
