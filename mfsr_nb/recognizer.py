@@ -356,9 +356,13 @@ def plot_curves(
     losses,    # Name -> one value for each step
     held=None, # File that `HeldOut` wrote
 ):
-    "matplotlib figure of a run's curves so far"
-    fig = Figure(figsize=(7, 2.6), dpi=80, layout='constrained'); held = held and Path(held).is_file() and pd.read_csv(held); axs = fig.subplots(1, 1+(held is not None and held is not False), squeeze=False)[0]
-    for k, v in losses.items(): axs[0].plot(pd.Series(v).rolling(max(1, len(v)//40), min_periods=1).mean(), label=k, lw=2 if k == 'loss' else 1)
-    axs[0].set(xlabel='step', title='the loss and its parts'); axs[0].legend(fontsize=6, ncols=2)
-    if len(axs) > 1: held.plot(x='step', ax=axs[1], marker='o', ms=3, ylim=(0, 1), title='Rank-1 of people not trained on')
+    "matplotlib figure of a run's curves so far: the loss and its terms, what it tells about itself (distances, shares of active terms), and Rank-1 of people held out"
+    told, odd = ('active', 'pos_', 'neg_', 'centers_'), ('age', 'age_max', 'norm', 'lam')
+    panels = {'the loss and its terms': {k: v for k, v in losses.items() if not k.startswith(told) and k not in odd}, 'distances, and shares of active terms (dotted)': {k: v for k, v in losses.items() if k.startswith(told)}}
+    panels = {k: v for k, v in panels.items() if v}; seen = pd.read_csv(held) if held and Path(held).is_file() else ()
+    fig = Figure(figsize=(3.2*(len(panels)+bool(len(seen))), 2.4), dpi=80, layout='constrained'); axs = fig.subplots(1, len(panels)+bool(len(seen)), squeeze=False)[0]
+    for ax, (title, curves) in zip(axs, panels.items()):
+        for k, v in curves.items(): ax.plot(pd.Series(v).rolling(max(1, len(v)//40), min_periods=1).mean(), ':' if k.startswith('active') else '-', label=k, lw=2 if k == 'loss' else 1)
+        ax.set_xlabel('step'); ax.set_title(title, fontsize=8); ax.legend(fontsize=6, ncols=2)
+    if len(seen): seen.plot(x='step', ax=axs[-1], marker='o', ms=3, ylim=(0, 1)); axs[-1].set_title('Rank-1 of people not trained on', fontsize=8)
     return fig
