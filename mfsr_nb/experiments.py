@@ -112,12 +112,14 @@ def by_cell(
     runs,   # From `read_runs`
     kind,   # world, photos or paper
     preset, # Name of the preset
+    cells=(), # Cells that shall be compared
 ):
-    "cell -> runs of this kind and preset in the order of their seeds; only those with the settings and data of the newest"
-    out, same = {}, lambda r: (r['config'], r['data'])
+    "cell -> runs of this kind and preset in the order of their seeds; only those with the settings and data of the newest, and with `cells` only those whose recognisers were trained for as many steps: the latest number that all these cells have"
+    out, same, steps = {}, lambda r: (r['config'], r['data']), lambda r: r.get('train', {}).get('steps')
+    runs = [r for r in runs if (r['kind'], r['preset']) == (kind, preset)]; each = [o for c in cells if (o := {steps(r) for r in runs if c in r['cells']})]
+    if each and (common := set.intersection(*each)): latest = [steps(r) for r in runs if steps(r) in common and set(r['cells']) & set(cells)][-1]; runs = [r for r in runs if steps(r) == latest]
     for r in runs:
-        if (r['kind'], r['preset']) == (kind, preset):
-            for c in r['cells']: out[c] = [o for o in out.get(c, []) if same(o) == same(r)] + [r]
+        for c in r['cells']: out[c] = [o for o in out.get(c, []) if same(o) == same(r)] + [r]
     return {c: sorted(rs, key=lambda r: r['seed']) for c,rs in out.items()}
 
 def table(
@@ -128,7 +130,7 @@ def table(
     metrics=('acc', 'rank1', 'rank5', 'rank10', 'map'), # The paper's columns
 ):
     "The paper's numbers and ours side by side, in per cent"
-    cell_runs, out = by_cell(runs, kind, preset), {}
+    cell_runs, out = by_cell(runs, kind, preset, cells), {}
     for c in cells:
         theirs = paper_numbers(c); ours = cell_runs.get(c, [])
         row = {('paper', m): f'{theirs[m]:.1f}' if m in theirs else '' for m in metrics}
