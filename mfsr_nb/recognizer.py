@@ -344,6 +344,7 @@ class HeldOut(Callback):
         old = pd.read_csv(self.file) if self.file.is_file() else new[:0]
         with write_beside(self.file) as f: pd.concat([old[old.step < n], new] if len(old) else [new]).to_csv(f, index=False)
 
+# %% ../nbs/22_recognizer.ipynb #ec1b9522
 class Curves(Callback):
     "Draws the loss's parts, and Rank-1 of held-out people where there are some, into `DEST/curves.png` every so many steps"
     order, run_valid = 67, False
