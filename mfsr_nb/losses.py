@@ -213,7 +213,7 @@ class ArcFace(CosFace):
 LOSSES = dict(softmax=Softmax, triplet=Triplet, center=Center, sphereface=SphereFace, cosface=CosFace, arcface=ArcFace)
 
 def make_loss(
-    name,         # One of `table`
+    name,         # A name in the table
     n_ids:int,    # Training identities
     dim:int,      # Length of phi
     options=None, # Keywords of the loss, as a dict or a section of a preset
