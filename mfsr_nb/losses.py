@@ -213,13 +213,14 @@ class ArcFace(CosFace):
 LOSSES = dict(softmax=Softmax, triplet=Triplet, center=Center, sphereface=SphereFace, cosface=CosFace, arcface=ArcFace)
 
 def make_loss(
-    name,         # A name in the table
+    name,         # A name in `LOSSES`
     n_ids:int,    # Training identities
     dim:int,      # Length of phi
     options=None, # Keywords of the loss, as a dict or a section of a preset
-    table=LOSSES, # Names and classes to choose from
+    table=None,   # Names and classes to choose from; `LOSSES` where left out
 ):
     "A loss by name; raises `InputError` on an unknown name or option"
+    table = table or LOSSES
     if name not in table: raise InputError(f'unknown loss {name!r}: use one of {", ".join(table)}')
     ps = inspect.signature(table[name]).parameters.values(); takes, more = [p.name for p in ps if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)], any(p.kind == p.VAR_KEYWORD for p in ps)
     sizes, options = dict(n_ids=n_ids, dim=dim), {k: v for k, v in settings(options or {}).items() if k != 'clip'}; known = [o for o in takes if o not in sizes]
