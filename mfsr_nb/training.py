@@ -285,8 +285,8 @@ def fit_once(
     desc='training', # What the progress bar says
     device=None, # None: a GPU where there is one
     every:float=30., # Seconds between checkpoints
-    shared=False, # May processes of a launch share it? Then `dls` deals each its part of a batch
     cbs=(),      # More callbacks
+    shared=False, # May processes of a launch share it? Then `dls` deals each its part of a batch
     **about,     # JSON-able facts to keep with the weights
 ):
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (network in evaluation mode, facts about the run); raises `InputError` on a folder of another run"
