@@ -162,7 +162,7 @@ def mfsr_gan(
     full:str,                # Data set of full faces with identities, aligned
     masked:str,              # Masked faces, identities not needed: a data set, or a folder of images
     dest:str,                # Folder for weights.safetensors and samples/; a stopped run goes on
-    method:str='iamgan',     # iamgan, cyclegan, or Table 3's iamgan_wo_rec, iamgan_wo_cls
+    method:str='iamgan',     # iamgan, cyclegan, stargan, attgan, sagan, or Table 3's iamgan_wo_rec, iamgan_wo_cls
     segmentation:str='',     # Weights of the segmentation network, or a folder with images/ and labels/ to train it on; MASKED itself where it has labels/
     classifier:str='',       # Weights that mfsr_train wrote for exactly the people of FULL; trained first where left out
     preset:str='mini',       # Networks, image size, schedule, weights of the losses
@@ -173,25 +173,25 @@ def mfsr_gan(
     device:str='',           # cpu, cuda; a GPU where there is one
     skip_bad:store_true=False, # Leave out unreadable images?
 ):
-    "Train a generator that puts masks on full faces (sections 4.1 and 5.5)"
+    "Train a generator that puts masks on full faces (sections 4.1 and 5.4)"
     from pathlib import Path
-    from mfsr_nb.core import load_preset, settings
-    from mfsr_nb.generators import apart, make_generator, make_segmenter, variant, with_steps
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.generators import apart, make_generator, make_segmenter, variant
     from mfsr_nb.recognizer import load_recognizer
     from mfsr_nb.training import pick_device
     if seed < 0: raise InputError(f'--seed {seed}: use 0 or more')
     if steps < 0: raise InputError(f'--steps {steps}: use a positive number')
     p = load_preset(preset)
-    if steps: p = load_preset(preset, iamgan=settings(with_steps(p.iamgan, steps)))
     variant(p, method); apart(dest, full, masked); pick_device(device)                       # all that can be refused, before anything is trained
     if classifier: load_recognizer(classifier)
     if tensorboard:
         try: import torch.utils.tensorboard
         except ImportError as e: raise InputError('TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out') from e
     S = segmentation or (masked if (Path(masked)/'labels').is_dir() else '')
-    if method != 'cyclegan' and not S: raise InputError(f'{masked} has no labels/: give --segmentation, the weights of a segmentation network or a folder with images/ and labels/')
-    if S and Path(S).is_dir() and method != 'cyclegan': make_segmenter(S, Path(dest)/'segmentation', p, full, seed, skip_bad, device=device or None); S = Path(dest)/'segmentation'/'weights.safetensors'
-    _, about = make_generator(full, masked, dest, p, method, S or None, classifier or None, seed, skip_bad, device=device or None, samples=samples, board=tensorboard)
+    with_S = method.startswith('iamgan')
+    if with_S and not S: raise InputError(f'{masked} has no labels/: give --segmentation, the weights of a segmentation network or a folder with images/ and labels/')
+    if with_S and Path(S).is_dir(): make_segmenter(S, Path(dest)/'segmentation', p, full, seed, skip_bad, device=device or None); S = Path(dest)/'segmentation'/'weights.safetensors'
+    _, about = make_generator(full, masked, dest, p, method, S or None, classifier or None, seed, skip_bad, steps, device=device or None, samples=samples, board=tensorboard)
     print(f"{dest}/weights.safetensors: {about['steps']} steps in {about['seconds']:.0f} s; " + ', '.join(f'{k} {v[-1]:.3f}' for k, v in about['curves'].items()))
 
 # %% ../nbs/31_cli.ipynb #947706f3

@@ -20,7 +20,6 @@ from fastcore.basics import patch
 from .card import card_folder, write_card
 from .core import FULL, MASKED, InputError, busy, cell_values, config_hash, git_commit, hardware, load_preset, settings, write_beside
 from .dataset import counts, need_both, read, summary
-from .gan import load_generator
 from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, seconds_per_image, variant
 from .loading import load_pixels
 from .mask_folder import mask_folder
@@ -29,6 +28,7 @@ from .partial import PARTIAL, similarity, train_partial
 from .recognizer import embed_pixels, fingerprint, load_recognizer, loss_settings, refuse_overlap, train_recognizer, training_set
 from .training import file_hash
 from .translate import translate_folder
+from .translators import load_translator
 from .unet import load_unet, mask_probability
 from .world import write_world
 
@@ -57,6 +57,7 @@ def rows(
              Row('Softmax+KP-CVX', ('table1/casia/Softmax+KP-CVX', 'table2/KP-CVX'), 'casia', 'softmax', 'kp_cvx'),
              Row('Softmax+KP-SYN', ('table1/casia/Softmax+KP-SYN', 'table2/KP-SYN'), 'casia', 'softmax', 'kp_syn'),
              Row('Softmax+CycleGAN', ('table2/CycleGAN', 'table3/wo_L_IP'), 'casia', 'softmax', 'cyclegan'),
+             *(Row(f'Softmax+{n}', (f'table2/{n}',), 'casia', 'softmax', n.lower()) for n in ('StarGAN', 'AttGAN', 'SaGAN')),
              *masked('casia'),
              Row('Softmax+IAMGAN without L_rec', ('table3/wo_L_rec',), 'casia', 'softmax', 'iamgan_wo_rec'),
              Row('Softmax+IAMGAN without L_cls', ('table3/wo_L_cls',), 'casia', 'softmax', 'iamgan_wo_cls'),
@@ -269,7 +270,7 @@ def softmax(self:Study, train, seed):
 def generated(self:Study, row, seed):
     "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
     p, S, src = self.preset, self.segmenter(), self.data(row.train); at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), p.segmentation, p.recognition)[:6]}'
-    C = None if row.masks == 'cyclegan' else self.softmax(row.train, seed)
+    C = self.softmax(row.train, seed) if row.masks.startswith('iamgan') else None
     G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
     out = self.dest/'generated'/row.train/f'{row.masks}-{seed}-{config_hash(file_hash(at/"weights.safetensors"), file_hash(S))[:6]}'             # other weights, other faces
     if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
@@ -277,17 +278,18 @@ def generated(self:Study, row, seed):
 
 @patch
 def card_name(self:Study, row, seed):
-    "File of a generator's card"
+    "File of the card of a row's masked faces"
     return f"{self.kind}-{self.preset.name}{'' if row.train == 'casia' else '-'+row.train}-{row.masks}-{seed}.json"
 
 @patch
 def card(self:Study, row, seed, most=500):
     "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
-    f, out, judge = self.dest/'cards'/self.card_name(row, seed), self.masked(row, seed), self.softmax(row.train, seed+1); src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
+    f, out, judge, seconds = self.dest/'cards'/self.card_name(row, seed), self.masked(row, seed), self.softmax(row.train, seed+1), None; src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
     if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == made: return old
     m = as_framed(masked_pile(self.data('mfsr_seg'), size, self.skip_bad)[0][:most], self.preset.iamgan)
     keep = mask_probability(load_unet(self.segmenter()), m) < .5
-    card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, seconds_per_image(load_generator(self.dest/'generators'/row.train/self.generated(row, seed)[1]['folder']/'weights.safetensors'), m[:64]), row.masks, most)
+    if row.masks in VARIANTS: seconds = seconds_per_image(load_translator(self.dest/'generators'/row.train/self.generated(row, seed)[1]['folder']/'weights.safetensors'), m[:64])
+    card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, seconds, row.masks, most)
     card |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
 
 # %% ../nbs/30_experiments.ipynb #1150b176
@@ -339,13 +341,13 @@ def reproduce(
         if kind == 'paper': todo = [r for r in todo if r.train == world and r.masks != 'true']                    # the paper's own rows and cells
         else: todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), world, r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
         if 'x0' not in read(train, skip_bad): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
-        if not (masked and labelled): say('no --masked and --labelled: rows with generators (CycleGAN, IAMGAN) are left out'); todo = [r for r in todo if r.masks not in VARIANTS]
+        if not (masked and labelled): say('no --masked and --labelled: rows with learned generators (CycleGAN, StarGAN, AttGAN, SaGAN, IAMGAN) are left out'); todo = [r for r in todo if r.masks not in VARIANTS]
         if not todo: raise InputError(f'tables {",".join(tables)}: no row of them can be trained on {train}: use 1 or 2')
     with busy(study.dest):
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
         for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
-            if row.masks in VARIANTS: card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/study.card_name(row, seed))
+            if row.masks not in ('', 'true'): card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/study.card_name(row, seed))
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
             if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())

@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .core import FULL, MASKED, InputError, config_hash, load_preset, seed_everything, settings, write_beside
+from .core import FULL, MASKED, InputError, config_hash, freeze, load_preset, seed_everything, settings, write_beside
 from .dataset import find_images, load_image, read
 from .gan import zoom
 from .iamgan import train_iamgan
 from .loading import load_pixels
 from .recognizer import Recognizer, fingerprint, load_recognizer, train_recognizer, training_set
 from .training import file_hash
+from .translators import EDITORS, editor, train_editor
 from .unet import load_unet, train_unet
 
 # %% ../nbs/25_generators.ipynb #d86a7e97
@@ -34,28 +35,29 @@ class Classifier(nn.Module):
         return n.head(n.neck(n.pooled(n.body(x)).float()))
 
 # %% ../nbs/25_generators.ipynb #d1021ccb
-VARIANTS = dict(iamgan={}, cyclegan=dict(lambda2=dict(start=0., end=0.)), iamgan_wo_rec=dict(terms=dict(rec=0.)), iamgan_wo_cls=dict(terms=dict(cls=0.)))
+VARIANTS = dict(iamgan={}, cyclegan=dict(lambda2=dict(start=0., end=0.)), iamgan_wo_rec=dict(terms=dict(rec=0.)), iamgan_wo_cls=dict(terms=dict(cls=0.)), **dict.fromkeys(EDITORS, {}))
 
 def variant(
     preset, # A preset
     name,   # One of `VARIANTS`
 ):
-    "The section `iamgan` of a preset with what a variant changes; raises `InputError` on an unknown one"
+    "What a preset says about a generator: the section `iamgan` with what a variant changes, or an editor's; raises `InputError` on an unknown one"
     if name not in VARIANTS: raise InputError(f'unknown generator {name!r}: use one of {", ".join(VARIANTS)}')
+    if name in EDITORS: return editor(preset, name)
     o = settings(preset.iamgan)
     for k, v in VARIANTS[name].items(): o[k] |= v
-    return load_preset('paper', iamgan=o).iamgan
+    return freeze(o, 'Iamgan')
 
 # %% ../nbs/25_generators.ipynb #54590dfb
 def with_steps(
-    o,       # Section `iamgan` of a preset
+    o,       # From `variant`
     steps:int, # Steps wanted
 ):
     "The section with another number of steps; schedule and ramps move along"
     o = settings(o); k = steps/o['steps']
     o['schedule'] = {n: round(k*v) for n, v in o['schedule'].items()}
-    for n in ('lambda1', 'lambda2'): o[n]['ramp_steps'] = round(k*o[n]['ramp_steps'])
-    return load_preset('paper', iamgan=o | dict(steps=steps)).iamgan
+    for n in {'lambda1', 'lambda2'} & set(o): o[n]['ramp_steps'] = round(k*o[n]['ramp_steps'])
+    return freeze(o | dict(steps=steps), 'Iamgan')
 
 # %% ../nbs/25_generators.ipynb #862d77d7
 def unmasked(
@@ -140,16 +142,18 @@ def make_generator(
     dest,           # Folder of the run
     preset,         # A preset
     name='iamgan',  # One of `VARIANTS`
-    S=None,         # File of S; not needed for CycleGAN
+    S=None,         # File of S; IAMGAN's variants need one
     C=None,         # File of a recogniser of FULL's identities; None trains one in `dest/classifier`
     seed:int=0,     # Initialisation and batches
     skip_bad=False, # Leave out unreadable images?
+    steps:int=0,    # Another number of steps than the preset's; the schedule moves along
     **kwargs,       # For `train_gan`: device, every, samples, board, cbs
 ):
     "A generator, trained or found in `dest`; returns (generator, facts about the run); raises `InputError`"
-    o = variant(preset, name); apart(dest, full, masked)
+    o = variant(preset, name); o = with_steps(o, steps) if steps else o; apart(dest, full, masked)
     t = training_set(full, None, skip_bad); t, f, _ = load_pixels(t, o.image_size, skip_bad); m, data = masked_pile(masked, o.image_size, skip_bad)
     seg, cls, names = None, None, [fingerprint(t), data]
+    if name in EDITORS: return train_editor(f, m, t.label.to_numpy(), dest, o, names, seed=seed, **kwargs)
     if name != 'cyclegan':
         if S is None: raise InputError('IAMGAN needs a segmentation network: give --segmentation')
         seg = load_unet(S); names.append(file_hash(S))
