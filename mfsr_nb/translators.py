@@ -53,10 +53,11 @@ def wanted(
     if how == 'other': return 1-c
     raise InputError(f'unknown targets {how!r}: use permuted or other')
 
-# %% ../nbs/14_translators.ipynb #0a7b476f
+# %% ../nbs/14_translators.ipynb #32ac8b45
 def conv(ni, no, k, stride=1, norm=None, act=None, up=False):
-    "Convolution with zero padding (transposed: `up`), then a norm and an activation where given"
+    "Convolution with zero padding (transposed: `up`, which starts alike for all four pixels), then a norm and an activation where given"
     c = nn.ConvTranspose2d(ni, no, k, stride, (k-stride)//2) if up else nn.Conv2d(ni, no, k, stride, (k-1)//2)
+    if up: c.weight.data = c.weight.data[..., ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
     return nn.Sequential(c, *([norm(no)] if norm else []), *([act] if act else []))
 
 instance = partial(nn.InstanceNorm2d, affine=True)
@@ -122,7 +123,7 @@ class SaNet(nn.Module):
     def attention(self, x): return self.SAN(x).float().sigmoid()                                          # (B, 1, S, S)
     def forward(self, x, c): a = self.attention(x); return a*self.AMN(beside(x, c)).float().tanh()+(1-a)*x
 
-# %% ../nbs/14_translators.ipynb #c7bd67c6
+# %% ../nbs/14_translators.ipynb #b631425e
 EDITORS = dict(stargan=StarNet, attgan=AttNet, sagan=SaNet)
 
 class Edit(nn.Module):
@@ -146,9 +147,9 @@ class Critic(nn.Module):
         slope:float=.01, # Of the leaky ReLUs
         norm:bool=False, # Instance normalisation? (batch normalisation would tie the slopes of images together)
         fc:int=0,       # Units of a hidden layer in the heads (AttGAN); 0: convolutions (a map of scores)
-        most:int=1024,  # Channels at most where there is a hidden layer
+        most:int=2048,  # Channels at most
     ):
-        super().__init__(); d = [min(ndf*2**i, most if fc else ndf*2**i) for i in range(layers)]; act = lambda: nn.LeakyReLU(slope, True); side = size//2**layers
+        super().__init__(); d = [min(ndf*2**i, most) for i in range(layers)]; act = lambda: nn.LeakyReLU(slope, True); side = size//2**layers
         if not side: raise InputError(f'image_size {size}: the critic halves an image {layers} times, use at least {2**layers}')
         self.body = nn.Sequential(*[conv(i, o, 4, 2, instance if norm else None, act()) for i, o in zip([3, *d], d)]).to(memory_format=torch.channels_last)
         head = lambda k: nn.Sequential(nn.Flatten(), nn.Linear(d[-1]*side**2, fc), act(), nn.Linear(fc, 1)) if fc else nn.Conv2d(d[-1], 1, k, padding=k//2 if k == 3 else 0, bias=False)
