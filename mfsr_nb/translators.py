@@ -123,7 +123,7 @@ class SaNet(nn.Module):
     def attention(self, x): return self.SAN(x).float().sigmoid()                                          # (B, 1, S, S)
     def forward(self, x, c): a = self.attention(x); return a*self.AMN(beside(x, c)).float().tanh()+(1-a)*x
 
-# %% ../nbs/14_translators.ipynb #b631425e
+# %% ../nbs/14_translators.ipynb #c7bd67c6
 EDITORS = dict(stargan=StarNet, attgan=AttNet, sagan=SaNet)
 
 class Edit(nn.Module):
@@ -152,8 +152,8 @@ class Critic(nn.Module):
         super().__init__(); d = [min(ndf*2**i, most) for i in range(layers)]; act = lambda: nn.LeakyReLU(slope, True); side = size//2**layers
         if not side: raise InputError(f'image_size {size}: the critic halves an image {layers} times, use at least {2**layers}')
         self.body = nn.Sequential(*[conv(i, o, 4, 2, instance if norm else None, act()) for i, o in zip([3, *d], d)]).to(memory_format=torch.channels_last)
-        head = lambda k: nn.Sequential(nn.Flatten(), nn.Linear(d[-1]*side**2, fc), act(), nn.Linear(fc, 1)) if fc else nn.Conv2d(d[-1], 1, k, padding=k//2 if k == 3 else 0, bias=False)
-        self.src, self.cls = head(3), head(side)
+        flat = lambda: nn.Sequential(nn.Flatten(), nn.Linear(d[-1]*side**2, fc), act(), nn.Linear(fc, 1))
+        self.src, self.cls = (flat(), flat()) if fc else (nn.Conv2d(d[-1], 1, 3, padding=1, bias=False), nn.Conv2d(d[-1], 1, side, bias=False))
     def forward(self, x): h = self.body(x); return self.src(h).float(), self.cls(h).float().flatten()
 
 # %% ../nbs/14_translators.ipynb #bbdae1c4
