@@ -182,13 +182,13 @@ def mfsr_gan(
     if seed < 0: raise InputError(f'--seed {seed}: use 0 or more')
     if steps < 0: raise InputError(f'--steps {steps}: use a positive number')
     p = load_preset(preset)
-    variant(p, method); apart(dest, full, masked); pick_device(device)                       # all that can be refused, before anything is trained
+    variant(p, method); with_S = method.startswith('iamgan'); apart(dest, full, masked); pick_device(device)                       # all that can be refused, before anything is trained
+    if bad := [k for k, v in dict(segmentation=segmentation, classifier=classifier).items() if v and not with_S]: raise InputError(f'--{bad[0]}: not for {method}: leave it out')
     if classifier: load_recognizer(classifier)
     if tensorboard:
         try: import torch.utils.tensorboard
         except ImportError as e: raise InputError('TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out') from e
     S = segmentation or (masked if (Path(masked)/'labels').is_dir() else '')
-    with_S = method.startswith('iamgan')
     if with_S and not S: raise InputError(f'{masked} has no labels/: give --segmentation, the weights of a segmentation network or a folder with images/ and labels/')
     if with_S and Path(S).is_dir(): make_segmenter(S, Path(dest)/'segmentation', p, full, seed, skip_bad, device=device or None); S = Path(dest)/'segmentation'/'weights.safetensors'
     _, about = make_generator(full, masked, dest, p, method, S or None, classifier or None, seed, skip_bad, steps, device=device or None, samples=samples, board=tensorboard)

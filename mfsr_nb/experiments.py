@@ -269,8 +269,9 @@ def softmax(self:Study, train, seed):
 @patch
 def generated(self:Study, row, seed):
     "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
-    p, S, src = self.preset, self.segmenter(), self.data(row.train); at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), p.segmentation, p.recognition)[:6]}'
-    C = self.softmax(row.train, seed) if row.masks.startswith('iamgan') else None
+    p, S, src = self.preset, self.segmenter(), self.data(row.train); iam = row.masks.startswith('iamgan')
+    at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), *((p.segmentation, p.recognition) if iam else ()))[:6]}'
+    C = self.softmax(row.train, seed) if iam else None
     G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
     out = self.dest/'generated'/row.train/f'{row.masks}-{seed}-{config_hash(file_hash(at/"weights.safetensors"), file_hash(S))[:6]}'             # other weights, other faces
     if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
@@ -282,12 +283,18 @@ def card_name(self:Study, row, seed):
     return f"{self.kind}-{self.preset.name}{'' if row.train == 'casia' else '-'+row.train}-{row.masks}-{seed}.json"
 
 @patch
+def has_card(self:Study, row):
+    "Can a card be made of a row's masks? It needs S, a pile M, and a judge that takes images of M's size"
+    r = self.preset.recognition; return row.masks not in ('', 'true') and (self.drawn or bool(self.pile and self.labelled)) and (r.neck.pool != 'flat' or r.image_size == self.preset.iamgan.image_size)
+
+@patch
 def card(self:Study, row, seed, most=500):
     "The audit card of a row's masked faces, in `cards/`; judged by a Softmax model of the *next* seed, because C began as the one of this seed"
-    f, out, judge, seconds = self.dest/'cards'/self.card_name(row, seed), self.masked(row, seed), self.softmax(row.train, seed+1), None; src, size, made = self.data(row.train), self.preset.iamgan.image_size, f'{out.name} {file_hash(judge)}'
+    f, out, judge, seg, seconds = self.dest/'cards'/self.card_name(row, seed), self.masked(row, seed), self.softmax(row.train, seed+1), self.segmenter(), None
+    src, size = self.data(row.train), self.preset.iamgan.image_size; made = f"{out.name} {config_hash(file_hash(judge), file_hash(seg), size, self.preset.iamgan.augment.zoom_M, most, fingerprint(pile_table(self.data('mfsr_seg'), self.skip_bad)))}"
     if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('made') == made: return old
     m = as_framed(masked_pile(self.data('mfsr_seg'), size, self.skip_bad)[0][:most], self.preset.iamgan)
-    keep = mask_probability(load_unet(self.segmenter()), m) < .5
+    keep = mask_probability(load_unet(seg), m) < .5
     if row.masks in VARIANTS: seconds = seconds_per_image(load_translator(self.dest/'generators'/row.train/self.generated(row, seed)[1]['folder']/'weights.safetensors'), m[:64])
     card = card_folder(src, out, partial(embed_pixels, load_recognizer(judge)), m, keep, seconds, row.masks, most)
     card |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made); write_card(card, f); return card
@@ -347,7 +354,7 @@ def reproduce(
         begin, out, old = time.time(), [], {o['id'] for o in read_runs(study.dest)}
         for row, seed in ((row, seed) for seed in range(seeds) for row in todo):
             out.append(run := run_row(study, row, seed))
-            if row.masks not in ('', 'true'): card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/study.card_name(row, seed))
+            if study.has_card(row): card = study.card(row, seed); results is None or write_card(card, Path(results)/'cards'/study.card_name(row, seed))
             if results is not None and run['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, run)
             if run['id'] in old and len(out) < len(todo)*seeds: continue                             # found: the next that is computed shows it
             say(f'\n{len(out)} of {len(todo)*seeds} runs, {time.time()-begin:.0f} s. Rank-1 in per cent:'); say(report(read_runs(study.dest), todo, study).to_string())

@@ -393,6 +393,7 @@ def train_gan(
     cbs=(),        # More callbacks
     load=load_generator, # Reads the weights
     each=None,     # Images of each pile in a step; `o.batch_size` when left out
+    keep=lambda m: m.kept, # Trained model -> the generator to keep
 ):
     "Train, go on training, or find trained a generator; writes `DEST/weights.safetensors`, returns (generator, facts about the run); raises `InputError`"
     if not len(f) or not len(m): raise InputError('no full or no masked faces: a generator needs both')
@@ -400,5 +401,5 @@ def train_gan(
     config, workers = config_hash(o, data or [len(f), len(m)], desc, seed), os.cpu_count() if isinstance(f, Streamed) or isinstance(m, Streamed) else 0
     rows = np.random.default_rng(seed).integers(len(f), size=8); shown = f[torch.from_numpy(rows)].permute(0, 3, 1, 2)/127.5-1
     with cpu_threads(o.threads): return fit_once(dest, 'generator', config, lambda: model(o, seed), lambda first: gan_dls(f, m, labels, o, first, seed, workers, each),
-        lambda dls, model, cbs: gan_learner(dls, model, loss(o), o, cbs), load, o.steps, keep=lambda m: m.kept,
+        lambda dls, model, cbs: gan_learner(dls, model, loss(o), o, cbs), load, o.steps, keep=keep,
         seed=seed, desc=desc, device=pick_device(device), every=every, cbs=[Samples(shown, dest, samples or max(1, o.steps//10), board), *cbs])

@@ -46,7 +46,7 @@ def variant(
     if name in EDITORS: return editor(preset, name)
     o = settings(preset.iamgan)
     for k, v in VARIANTS[name].items(): o[k] |= v
-    return freeze(o, 'Iamgan')
+    return freeze(o, 'Section')
 
 # %% ../nbs/25_generators.ipynb #54590dfb
 def with_steps(
@@ -57,7 +57,7 @@ def with_steps(
     o = settings(o); k = steps/o['steps']
     o['schedule'] = {n: round(k*v) for n, v in o['schedule'].items()}
     for n in {'lambda1', 'lambda2'} & set(o): o[n]['ramp_steps'] = round(k*o[n]['ramp_steps'])
-    return freeze(o | dict(steps=steps), 'Iamgan')
+    return freeze(o | dict(steps=steps), 'Section')
 
 # %% ../nbs/25_generators.ipynb #862d77d7
 def unmasked(
@@ -132,7 +132,7 @@ def seconds_per_image(
     "Median seconds that a generator takes for one of these faces, as a batch"
     dev = next(g.parameters()).device; x = x.to(dev).permute(0, 3, 1, 2)/127.5-1; took = []
     with torch.inference_mode():
-        for _ in range(times): t = time.perf_counter(); g(x).cpu(); took.append((time.perf_counter()-t)/len(x))
+        for _ in range(times): t = time.perf_counter(); g.translate(x).cpu(); took.append((time.perf_counter()-t)/len(x))
     return float(np.median(took[1:]))
 
 # %% ../nbs/25_generators.ipynb #773bbad9

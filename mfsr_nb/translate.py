@@ -112,7 +112,9 @@ def translate_folder(
     said['weights'] = weights_name(weights)
     if segmentation is not None:
         from mfsr_nb.unet import keep_map, load_unet
-        segment = partial(keep_map, segmentation.to(device).eval() if isinstance(segmentation, torch.nn.Module) else load_unet(segmentation, device)); said['segmentation'] = weights_name(segmentation)
+        S = segmentation.to(device).eval() if isinstance(segmentation, torch.nn.Module) else load_unet(segmentation, device)
+        if (its := getattr(S, 'config', {}).get('size', generator.config['size'])) != generator.config['size']: raise InputError(f"{method}: the generator works at {generator.config['size']} pixels, the segmentation network was trained at {its}: give one of the same preset")
+        segment = partial(keep_map, S); said['segmentation'] = weights_name(segmentation)
     made = fill_folder(src, dest, Translator(generator, method, seed, segment, batch, device, said), skip_bad, domain, workers=1)
     if (Path(dest)/'recipe.jsonl').is_file() and (odd := odd_shares(dest))[1]: print(f'{dest}: {len(odd[1])} of {odd[0]} images have a mask that is too small or too large to be one (the first: {odd[1][0]})', file=sys.stderr)
     return made
