@@ -68,8 +68,9 @@ def main():
             line = dict(id=name, data=fingerprint(t), preset=a.preset, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
             print(json.dumps(line), flush=True)
             with write_beside(study.dest / 'choose' / name / 'line.json') as f: f.write_text(json.dumps(line))
-            lines = [json.loads(o.read_text()) for o in study.dest.glob('choose/*/line.json')]               # also of another process that tries other losses
-            lines = [o for o in lines if o.get('data') == line['data']]
+            lines = [json.loads(o.read_text()) for o in sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime) if not o.parent.name.startswith('gan-')]     # also of another process that tries other losses
+            newest = {o['loss']: o.get('data') for o in lines}                                               # candidates of one loss are compared on the same faces
+            lines = [o for o in lines if o.get('data') == newest[o['loss']]]
             order = [(l, c) for l in GRID for c in GRID[l]]
             lines.sort(key=lambda o: (o['seed'], order.index((o['loss'], o['change'])) if (o['loss'], o['change']) in order else len(order)))
             with write_beside(out) as f: f.write_text(json.dumps(lines, indent=1) + '\n')

@@ -18,7 +18,7 @@ from mfsr_nb.translators import EDITORS
 from mfsr_nb.unet import load_unet, mask_probability
 
 P = load_preset('paper').iamgan
-D2, L12, plain = dict(discriminator=dict(layers=2)), dict(lambda1=dict(start=1., end=2.)), dict(generator=dict(output='plain'))
+D2, L12, plain = dict(discriminator=dict(layers=2)), dict(lambda1=dict(start=1., end=2., ramp_steps=450)), dict(generator=dict(output='plain'))
 # (what a line is called, method, what it changes in the preset); the first of a method is the preset itself
 CANDIDATES = [
     ('mini', 'iamgan', {}), ('discriminator.layers: 2', 'iamgan', D2), ('lambda1: 1 to 2', 'iamgan', L12), ('both', 'iamgan', D2 | L12),
@@ -56,29 +56,38 @@ def compare(study, at, preset, method, change, seed, held_seed=0, share=.2):
 def main():
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument('study', help='folder of a study of the preset, as mfsr_reproduce leaves it')
-    a.add_argument('methods', nargs='*', help='which (default: all)')
+    a.add_argument('only', nargs='*', help='METHOD or METHOD/LINE, such as iamgan "attgan/output: plain" (default: all)')
     a.add_argument('--preset', default='mini')
     a.add_argument('--seeds', type=int, default=1)
     a = a.parse_args()
     study, out = Study(a.preset, a.study), ROOT / 'results' / 'gan_settings.json'
     data = fingerprint(training_set(study.data('casia')))
-    todo = [(w, m, c, s) for s in range(a.seeds) for w, m, c in CANDIDATES if m in a.methods or not a.methods]
-    for what, method, change, seed in todo:
-        p = changed(a.preset, method, change)
-        at = study.dest / 'choose' / f"gan-{method}-{seed}-{config_hash(variant(p, method) if method in VARIANTS else method, p.recognition, p.segmentation, data)[:6]}"
+    todo = {(m, json.dumps(c), s): w for s in range(a.seeds) for w, m, c in CANDIDATES}
+
+    def folder(method, change, seed):
+        p = changed(a.preset, method, json.loads(change))
+        return study.dest / 'choose' / f"gan-{method}-{seed}-{config_hash(variant(p, method) if method in VARIANTS else method, p.recognition, p.segmentation, data)[:6]}"
+
+    def write():
+        "All lines there are, under their present names"
+        lines = [json.loads(f.read_text()) | dict(what=w, method=k[0], change=json.loads(k[1])) for k, w in todo.items() if (f := folder(*k) / 'line.json').is_file()]
+        lines.sort(key=lambda o: ([(m, c) for _, m, c in CANDIDATES].index((o['method'], o['change'])), o['seed']))
+        with write_beside(out) as f: f.write_text(json.dumps(dict(environment=environment(), preset=a.preset, lines=lines), indent=1) + '\n')
+
+    write()
+    for (method, change, seed), what in todo.items():
+        if a.only and method not in a.only and f'{method}/{what}' not in a.only: continue
+        at = folder(method, change, seed)
         try:
             with busy(at):
                 if (at / 'line.json').is_file(): continue
-                line = dict(what=what, method=method, change=change, seed=seed, data=data, preset=a.preset, commit=git_commit()) | compare(study, at, a.preset, method, change, seed)
+                line = dict(seed=seed, commit=git_commit()) | compare(study, at, a.preset, method, json.loads(change), seed)
                 with write_beside(at / 'line.json') as f: f.write_text(json.dumps(line))
         except InputError as e:
             if 'another process' in str(e): continue                       # it is being computed
             raise
-        print(json.dumps(line), flush=True)
-        lines = [o for o in (json.loads(f.read_text()) for f in study.dest.glob('choose/gan-*/line.json')) if (o['data'], o['preset']) == (data, a.preset)]
-        order = [(m, json.dumps(c)) for _, m, c in CANDIDATES]
-        lines = sorted((o for o in lines if (o['method'], json.dumps(o['change'])) in order), key=lambda o: (order.index((o['method'], json.dumps(o['change']))), o['seed']))
-        with write_beside(out) as f: f.write_text(json.dumps(dict(environment=environment(), lines=lines), indent=1) + '\n')
+        print(method, what, json.dumps(line), flush=True)
+        write()
 
 
 if __name__ == '__main__': main()
