@@ -358,6 +358,41 @@ def gan():
         yield row(f'IAMGAN, nets of {name}, batch {o.batch_size} at {size} px, {steps} step{"s" * (steps > 1)}', 'the same nets in a plain loop', pairs(ours, plain, 5 if steps > 1 else 3), n, 'pairs of images/s', f'{o.precision}, where the processor has it')
 
 
+def editing():
+    "A step of StarGAN, critic and generator, against the same networks in a plain loop in float32, channels first"
+    import copy, torch, torch.nn.functional as F
+    from mfsr_nb.core import load_preset
+    from mfsr_nb.gan import cpu_threads, gan_dls, gan_learner
+    from mfsr_nb.generators import variant, with_steps
+    from mfsr_nb.training import Watch
+    from mfsr_nb.translators import Editor, EditLoss
+    o = with_steps(variant(load_preset('mini'), 'stargan'), 5)
+    half, (f, m) = o.batch_size // 2, (torch.randint(0, 256, (8, o.image_size, o.image_size, 3), dtype=torch.uint8) for _ in range(2))
+    dls = gan_dls(f, m, np.arange(8), o, each=half * o.n_critic)
+    learn = gan_learner(dls, Editor(o), EditLoss(o), o, [Watch(total=o.steps)])
+    G, D = (copy.deepcopy(n).to(memory_format=torch.contiguous_format) for n in (learn.model.G, learn.model.D))
+    g_opt, d_opt = (torch.optim.Adam(n.parameters(), 2e-4, (.5, .999)) for n in (G, D))
+    c = torch.arange(2.).repeat_interleave(half)
+    bce = F.binary_cross_entropy_with_logits
+    def plain():
+        for f, m, _ in dls.train:
+            for a, b in zip(f.chunk(o.n_critic), m.chunk(o.n_critic)):
+                x, t = torch.cat([a, b]).contiguous(), c[torch.randperm(len(c))]
+                y = G(x, t).detach()
+                mix = (y + torch.rand(len(x), 1, 1, 1) * (x - y)).requires_grad_()
+                slope = torch.autograd.grad(D(mix)[0].sum(), mix, create_graph=True)[0].flatten(1).norm(dim=1)
+                real, logits = D(x)
+                d_opt.zero_grad()
+                (D(y)[0].mean() - real.mean() + 10 * ((slope - 1) ** 2).mean() + bce(logits, c)).backward()
+                d_opt.step()
+            g_opt.zero_grad()
+            y = G(x, t)
+            fake, logits = D(y)
+            (bce(logits, t) - fake.mean() + 10 * (x - G(y, c)).abs().mean()).backward()
+            g_opt.step()
+    with cpu_threads(o.threads): yield row(f'StarGAN, nets of mini, {o.threads} thread, batch {o.batch_size} at {o.image_size} px, {o.steps} steps', 'the same nets in a plain loop', pairs(lambda: learn.fit(1), plain, 5), o.steps * o.n_critic * o.batch_size, 'images/s', f'{o.precision}, where the processor has it; the penalty in float32')
+
+
 def card():
     "The two costly parts of a generator's card: SSIM against scikit-image's, image by image, and the Fréchet distance against the root of the product of covariances"
     import importlib.util
@@ -431,7 +466,7 @@ def line(r):
     return '| ' + ' | '.join([r['what'], f"{num(r['ours'])} {r['unit']}", r['against'], f"{num(r['theirs'])} {r['unit']}", f"{r['ratio']:.2f}{spread}", r['note']]) + ' |'
 
 
-BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, card=card, protocol=protocol, memory=memory, recognizer=recognizer, losses=losses, dcr=dcr, partial=partial_faces)
+BENCHES = dict(world=world, decoding=decoding, recordio=recordio, loading=loading, mtcnn=mtcnn, masking=masking, translating=translating, unet=unet, gan=gan, editing=editing, card=card, protocol=protocol, memory=memory, recognizer=recognizer, losses=losses, dcr=dcr, partial=partial_faces)
 
 
 def main():
