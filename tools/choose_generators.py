@@ -21,12 +21,12 @@ P = load_preset('paper').iamgan
 D2, L12, plain = dict(discriminator=dict(layers=2)), dict(lambda1=dict(start=1., end=2., ramp_steps=450)), dict(generator=dict(output='plain'))
 # (what a line is called, method, what it changes in the preset); the first of a method is the preset itself
 CANDIDATES = [
-    ('mini', 'iamgan', {}), ('discriminator.layers: 2', 'iamgan', D2), ('lambda1: 1 to 2', 'iamgan', L12), ('both', 'iamgan', D2 | L12),
+    ('mini', 'iamgan', {}), ('discriminator.layers: 2', 'iamgan', D2), ('lambda1: 1 to 2', 'iamgan', L12), ('layers: 2, lambda1: 1 to 2', 'iamgan', D2 | L12),
     ('lambda1: 0.5', 'iamgan', dict(lambda1=dict(start=.5, end=.5))), ('terms.rec: 4', 'iamgan', dict(terms=dict(rec=4.))), ('terms.cls: 0.3', 'iamgan', dict(terms=dict(cls=.3))),
     ("the paper's weights", 'iamgan', dict(lambda1=settings(P.lambda1), terms=settings(P.terms), lambda2=dict(ramp_steps=180))),
     ('output: residual', 'iamgan', dict(generator=dict(output='residual'))), ('output: plain', 'iamgan', plain), ('gate_gain: 8', 'iamgan', dict(generator=dict(gate_gain=8.))), ('gate_gain: 1', 'iamgan', dict(generator=dict(gate_gain=1.))),
     ('zoom_M: null', 'iamgan', dict(augment=dict(zoom_M=None))), ('ema: 0', 'iamgan', dict(ema=0.)), ('d_lr_scale: 1', 'iamgan', dict(d_lr_scale=1.)),
-    ('mini', 'cyclegan', {}), ('both', 'cyclegan', D2 | L12),
+    ('mini', 'cyclegan', {}), ('layers: 2, lambda1: 1 to 2', 'cyclegan', D2 | L12),
     ('mini', 'stargan', {}), ('output: plain', 'stargan', plain), ('mini', 'attgan', {}), ('output: plain', 'attgan', plain), ('mini', 'sagan', {}),
     ('mini', 'de', {}), ('mini', 'kp_cvx', {}), ('mini', 'kp_syn', {}), ('mini', 'true', {}),
 ]
