@@ -54,7 +54,7 @@ def wanted(
     if how == 'permuted': return c[torch.from_numpy(rng.permutation(len(c))).to(c.device)]
     return 1-c
 
-# %% ../nbs/14_translators.ipynb #32ac8b45
+# %% ../nbs/14_translators.ipynb #0a2364d5
 def conv(ni, no, k, stride=1, norm=None, act=None, up=False):
     "Convolution with zero padding (transposed: `up`, which starts alike for all four pixels), then a norm and an activation where given"
     c = nn.ConvTranspose2d(ni, no, k, stride, (k-stride)//2) if up else nn.Conv2d(ni, no, k, stride, (k-1)//2)
@@ -75,10 +75,10 @@ class Hourglass(nn.Module):
         ngf:int=64,     # Channels at full resolution
         downs:int=2,    # Halvings
         blocks:int=6,   # Residual blocks
-        inner=instance, # Norm within them
+        inner=None,     # Norm within them; instance normalisation when left out
     ):
         super().__init__(); c = [ngf*2**i for i in range(downs+1)]; act = nn.ReLU(True)
-        self.net = nn.Sequential(conv(ni, ngf, 7, 1, instance, act), *[conv(i, o, 4, 2, instance, act) for i, o in zip(c, c[1:])], *[Residual(c[-1], inner) for _ in range(blocks)],
+        self.net = nn.Sequential(conv(ni, ngf, 7, 1, instance, act), *[conv(i, o, 4, 2, instance, act) for i, o in zip(c, c[1:])], *[Residual(c[-1], inner or instance) for _ in range(blocks)],
                                  *[conv(o, i, 4, 2, instance, act, up=True) for i, o in zip(c[-2::-1], c[:0:-1])], conv(ngf, no, 7))
     def forward(self, x): return self.net(x)
 
