@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['command', 'mfsr_audit', 'mfsr_align', 'mfsr_world', 'mfsr_mask', 'mfsr_train', 'mfsr_gan', 'mfsr_embed', 'mfsr_eval',
-           'mfsr_reproduce']
+           'mfsr_reproduce', 'mfsr_merge']
 
 # %% ../nbs/31_cli.ipynb #e12f83b5
 import errno, functools, os, sys
 
-from fastcore.script import call_parse, store_true
+from fastcore.script import Param, call_parse, store_true
 
 from .core import InputError
 
 # %% ../nbs/31_cli.ipynb #26cc7998
+if os.path.basename(sys.argv[0]).startswith('mfsr_'): sys.argv[1:] = [o if not o.startswith('--') else '--'+o[2:].partition('=')[0].replace('-', '_')+''.join(o.partition('=')[1:]) for o in sys.argv[1:]]      # --dry-run is --dry_run
+
 def command(
     f, # A function with docments
 ):
@@ -249,8 +251,12 @@ def mfsr_eval(
 @command
 def mfsr_reproduce(
     preset:str='mini',       # smoke, mini, gpu, paper, or a YAML file of your own
-    tables:str='1,2,3,4',     # Which tables, separated by commas; `calibration` trains on the world's own masks
-    seeds:int=1,             # Seeds 0, 1, ...
+    tables:str='1,2,3,4',     # Which tables, separated by commas; `calibration` trains on the world's own masks, `gaps` turns the switches of what the paper leaves open
+    rows:str='',             # Only these rows: names or cells with wild cards, separated by commas: 'DCR*,table2/*'
+    seeds:str='1',           # How many (5), or which (3-4; 0,3)
+    jobs:int=0,              # Processes that work at a time; 0: one for each core up to eight, one where there is a GPU
+    dry_run:store_true=False, # Only show the plan, with times
+    fraction:float=1.,       # Part of each training's steps: 0.001 tries everything out
     dest:str='',             # Folder of the study; runs/<preset> by default
     train:str='',            # Training set of your own (full faces), with --test
     test:str='',             # Test set of your own with full and masked faces
@@ -264,8 +270,17 @@ def mfsr_reproduce(
 ):
     "Compute the paper's tables; goes on where it stopped"
     from mfsr_nb.core import launch
-    from mfsr_nb.experiments import reproduce, tables_as_notebooks
-    if launch()[1] > 1: raise InputError('a reproduction runs in one process: start it without torchrun or accelerate')
-    study, _ = reproduce(preset, dest or None, tables.split(','), seeds, train or None, test or None, masked or None, labelled or None, kind or None, schedule or None, results or None, skip_bad, allow_overlap)
-    for o in tables_as_notebooks(study): print(f'executed {o}')
-    print(f'runs in {study.dest}/runs.jsonl')
+    from mfsr_nb.reproduce import default_jobs, page_files, reproduce
+    if launch()[1] > 1: raise InputError('a reproduction starts its processes itself: use --jobs, without torchrun or accelerate')
+    study, runs = reproduce(preset, dest or None, tables.split(','), seeds, train or None, test or None, masked or None, labelled or None, kind or None, schedule or None, results or None, skip_bad, allow_overlap,
+                            rows, jobs or default_jobs(), fraction, dry_run, page_files())
+    if runs: print(f'runs and executed notebooks in {study.dest}')
+
+@command
+def mfsr_merge(
+    results:str,             # Folder of the registry that is added to
+    others:Param('Folders of studies, or of other registries', str, nargs='+'),
+):
+    "Bring the runs, cards and records of several machines together; what is there already stays as it is"
+    from mfsr_nb.experiments import merge_runs
+    print('{}: {} runs and {} other files added'.format(results, *merge_runs(results, *others)))

@@ -9,7 +9,7 @@ __all__ = ['SCENARIOS', 'Side', 'ROC', 'LIMITS', 'Study', 'as_array', 'as_tensor
            'best_threshold', 'fold_thresholds', 'verification', 'roc_curve', 'tar_at', 'equal_error_rate',
            'count_ranks', 'top_columns', 'average_precision', 'Retrieval', 'similarity_blocks', 'matrix_blocks',
            'retrieval', 'resamples', 'resampled_means', 'resampled_rates', 'interval', 'pair_counts', 'by_identity',
-           'pair_metrics', 'search_metrics', 'study', 'evaluate', 'evaluate_file', 'plot_cmc', 'plot_roc',
+           'pair_metrics', 'search_metrics', 'study', 'by_people', 'evaluate', 'evaluate_file', 'plot_cmc', 'plot_roc',
            'plot_scores', 'metric_table', 'write_report']
 
 # %% ../nbs/04_protocol.ipynb #e4568ed7
@@ -703,6 +703,14 @@ def study(
     return Study(first | {k: float(m[k]) for k in names[10:]} | dict(scenario=scenario, n_identity=len(np.unique(code[p[r.probe]])), pairs=n, threshold=float(thr.mean()) if np.isfinite(thr).all() else None, notes=notes), scores, pairs, thr, roc, r)
 
 # %% ../nbs/04_protocol.ipynb #0b3548d3
+def by_people(
+    r,        # `Retrieval`
+    identity, # (n,) of all probes
+):
+    "By identity, in sorted order: probes with a match, how many of them are found at rank 1, mean AP"
+    g = pd.DataFrame(dict(who=as_array(identity)[r.probe], hit=(r.first == 1).astype(int), ap=r.ap)).groupby('who'); n = g.hit.count()
+    return dict(n=n.tolist(), rank1=g.hit.sum().tolist(), map=g.ap.mean().round(4).tolist())
+
 def evaluate(
     embedding,  # (n, d) float; None with a `matrix`
     identity,   # (n,) names
@@ -715,12 +723,15 @@ def evaluate(
     seed=2020,  # Of pairs and resamples
     path=None,  # (n,) paths of the images: named in errors, and pairs then do not depend on the order of the rows
     matrix=None, # (p, g) similarities for the first scenario, of methods that do not compare by cosine
+    people=False, # Add the first scenario's `cmc` (to rank 50) and, by identity in sorted order, `people`: probes, how many are found at rank 1, mean AP?
     **kwargs,   # `sets`, `matched`, `unmatched` of `make_pairs`
 ):
     "Every metric of the protocol as plain numbers, fractions in [0, 1], with `intervals` (name -> [low, high])"
     first, *others = scenario.split(',') if isinstance(scenario, str) else scenario
-    one = lambda s, p=None, m=None: study(embedding, identity, domain, p, s, by, bootstrap, seed, path, m, **kwargs).metrics
-    return one(first, pairs, matrix) | {o: one(o) for o in others}
+    one = lambda s, p=None, m=None: study(embedding, identity, domain, p, s, by, bootstrap, seed, path, m, **kwargs)
+    s = one(first, pairs, matrix); m = s.metrics
+    if people: m |= dict(cmc=[round(float(o), 4) for o in s.retrieval.cmc[:50]], people=by_people(s.retrieval, as_array(identity)[np.flatnonzero(as_domain(domain) == scenario_domains(first)[0])]))
+    return m | {o: one(o).metrics for o in others}
 
 # %% ../nbs/04_protocol.ipynb #2be5bfa3
 def evaluate_file(

@@ -1103,6 +1103,7 @@ def write_world(
         jobs += [(root, k, rows.iloc[i:i+shard].reset_index(drop=True), i//shard, opts) for i in range(0, len(rows), shard)]
     _run(jobs, (_cores() if workers is None else int(workers)) if str(device)=='cpu' else 0)
     for k in todo: manifest['parts'][k] = _finish(root, k, plan[k][0], shard)
+    if not todo and (root/'world.json').exists(): return manifest               # whoever only looks writes nothing
     with write_beside(root/'world.json') as tmp: tmp.write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     (root/'.world.json').unlink(missing_ok=True)
     return manifest
