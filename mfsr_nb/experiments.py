@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE1', 'GAPS', 'FIELDS', 'METRICS', 'Row', 'rows', 'append_run', 'read_runs', 'merge_runs', 'interval95', 'by_cell',
-           'table', 'paper_numbers', 'paired', 'difference', 'check_data', 'Study', 'measure', 'run_row', 'results_dir']
+           'table', 'paper_numbers', 'spread', 'contrast', 'difference', 'verdict', 'cmc_figure', 'difference_figure',
+           'check_data', 'Study', 'measure', 'run_row', 'results_dir']
 
 # %% ../nbs/30_experiments.ipynb #6948d823
 import json, os, shutil, sys, time
@@ -153,8 +154,9 @@ def table(
     kind='world',  # world, photos or paper
     preset='mini', # Name of the preset
     metrics=('acc', 'rank1', 'rank5', 'rank10', 'map'), # The paper's columns
+    baseline=(), # Cell -> the cell that it is compared with: adds its difference in Rank-1, ours and the paper's
 ):
-    "The paper's numbers and ours side by side, in per cent"
+    "The paper's numbers and ours side by side, in per cent, and each row's difference to its baseline"
     cell_runs, out = by_cell(runs, kind, preset, cells), {}
     for c in cells:
         theirs = paper_numbers(c); ours = cell_runs.get(c, [])
@@ -162,7 +164,9 @@ def table(
         for m in metrics:
             mean, half = interval95([100*r['metrics'][METRICS[m]] for r in ours]) if ours else (np.nan, np.nan)
             row[kind, m] = '' if not ours else f'{mean:.1f}' if np.isnan(half) else f'{mean:.1f} ± {half:.1f}'
-        row['', 'seeds'] = len(ours); out[c.split('/', 1)[1]] = row
+        row['', 'seeds'] = len(ours)
+        if baseline: d = difference(cell_runs, baseline[c], c, '') if baseline.get(c) else {}; row |= {('Rank-1, difference', k): d.get(k, '') for k in ('points', '95 %', 'paper')}
+        out[c.split('/', 1)[1]] = row
     return pd.DataFrame.from_dict(out, orient='index')
 
 def paper_numbers(
@@ -174,24 +178,85 @@ def paper_numbers(
     except (KeyError, ValueError): return {}
 
 # %% ../nbs/30_experiments.ipynb #409954e3
-def paired(
-    found,  # From `by_cell`
-    a, b,   # Two cells
-    metric='rank1', # The paper's name of a column
+def spread(
+    H,         # (seeds, people): a sum over the probes of each
+    size=None, # (people,): how many probes each has; 1 by default
+    times:int=2000, # Resamples
 ):
-    "(mean of b - a in points, half-width of its 95 % interval, seeds that both have)"
-    x, y = ({r['seed']: r['metrics'][METRICS[metric]] for r in found.get(c, [])} for c in (a, b)); s = sorted(set(x) & set(y))
-    return (*interval95([100*(y[i]-x[i]) for i in s]), len(s)) if s else (np.nan, np.nan, 0)
+    "Half-width of the 95 % interval of the mean over probes and seeds, when seeds and people are drawn anew; NaN for one seed"
+    from scipy.stats import t
+    n, k = H.shape; size = np.ones(k) if size is None else size
+    if n < 2: return np.nan
+    rng = np.random.default_rng(2020); A = rng.multinomial(n-1, [1/n]*n, times)/(n-1); B = rng.multinomial(k, [1/k]*k, times)
+    return t.ppf(.975, n-1)*np.std((A@H*B).sum(1)/(B@size))
+
+def contrast(
+    found,   # From `by_cell`
+    weights, # Cell -> its weight
+    metric='rank1', # The paper's name of a column
+    times:int=2000, # Resamples
+):
+    "(weighted sum of the cells in points, half-width of its 95 % interval over seeds and people, seeds that all cells have); NaN where they share none, or only one"
+    runs = [{r['seed']: r['metrics'] for r in found.get(c, [])} for c in weights]; s = sorted(set.intersection(*(set(o) for o in runs))); w = np.array([*weights.values()])
+    if not s: return np.nan, np.nan, 0
+    x = 100*np.array([sum(k*o[i][METRICS[metric]] for k, o in zip(w, runs)) for i in s]); n = len(s)
+    if n == 1: return x[0], np.nan, 1
+    people = [[o[i].get('people') for i in s] for o in runs]
+    if metric not in ('rank1', 'map') or not all(p for o in people for p in o): return (*interval95(x), n)
+    size = np.array(people[0][0]['n']); each = lambda p: np.array(p['rank1'] if metric == 'rank1' else np.multiply(p['map'], p['n']), float)
+    return x.mean(), spread(100*sum(k*np.stack([each(p) for p in o]) for k, o in zip(w, people)), size, times), n
 
 def difference(
     found,  # From `by_cell`
-    a, b,   # Two cells
+    a, b,   # Two cells, or two lists of cells
     what,   # What to call b - a
     metric='rank1', # The paper's name of a column
 ):
-    "A line of a table of paired differences, with the paper's"
-    m, h, n = paired(found, a, b, metric); p = [paper_numbers(c).get(metric) for c in (a, b)]
-    return {'difference': what, 'points': '' if np.isnan(m) else f'{m:+.1f}', '95 %': '' if np.isnan(h) else f'[{m-h:+.1f}, {m+h:+.1f}]', 'seeds': n, 'paper': f'{p[1]-p[0]:+.1f}' if None not in p else ''}
+    "A line of a table of paired differences (of the means, for lists), with the paper's"
+    a, b = ([o] if isinstance(o, str) else [*o] for o in (a, b)); weights = {c: 1/len(b) for c in b} | {c: -1/len(a) for c in a}; m, h, n = contrast(found, weights, metric)
+    p = [paper_numbers(c).get(metric) for c in weights]; paper = '' if None in p else f'{np.dot(p, [*weights.values()]):+.1f}'
+    return {'difference': what, 'points': '' if np.isnan(m) else f'{m:+.1f}', '95 %': '' if np.isnan(h) else f'[{m-h:+.1f}, {m+h:+.1f}]', 'seeds': n, 'paper': paper}
+
+def verdict(
+    mean, half, # From `contrast`
+):
+    "What the interval says of a claim that the contrast is above zero: holds, not shown, contradicted; empty without an interval"
+    return '' if np.isnan(half) else 'holds' if mean-half > 0 else 'contradicted' if mean+half < 0 else 'not shown'
+
+# %% ../nbs/30_experiments.ipynb #257374a7
+def cmc_figure(
+    found,  # From `by_cell`
+    groups, # Title -> {label: cell}: a panel each
+    top:int=30, # Ranks
+):
+    "matplotlib figure of CMC curves, mean and range over seeds; empty panels where runs have none"
+    import matplotlib.pyplot as plt, seaborn as sns
+    fig, axs = plt.subplots(1, len(groups), figsize=(4.2*len(groups), 2.8), dpi=76, squeeze=False, sharey=True)
+    for ax, (title, cells) in zip(axs[0], groups.items()):
+        t = pd.DataFrame([dict(row=n, seed=r['seed'], rank=k+1, share=100*v) for n, c in cells.items() for r in found.get(c, []) for k, v in enumerate(r['metrics'].get('cmc', [])[:top])], columns=['row', 'seed', 'rank', 'share'])
+        if len(t): sns.lineplot(t, x='rank', y='share', hue='row', errorbar=('pi', 100), lw=1.2, ax=ax); sns.move_legend(ax, 'lower right', fontsize=6, title=None)
+        ax.set_title(title, fontsize=8); ax.set(xscale='log', xticks=(x := [k for k in (1, 2, 5, 10, 20, 50) if k <= top]), xticklabels=x, xlabel='rank', ylabel='found, per cent'); ax.tick_params(labelsize=7)
+    fig.tight_layout(); return fig
+
+def difference_figure(
+    found,  # From `by_cell`
+    groups, # Title -> {label: (a, b)}: a panel each, of b - a; cells or lists of cells
+    metric='rank1', # The paper's name of a column
+):
+    "matplotlib figure of paired differences: seeds, mean, 95 % interval and the paper's"
+    import matplotlib.pyplot as plt, seaborn as sns
+    n = max(map(len, groups.values())); fig, axs = plt.subplots(1, len(groups), figsize=(4.6*len(groups), .8+.24*n), dpi=76, squeeze=False)
+    for ax, (title, pairs) in zip(axs[0], groups.items()):
+        pairs = {k: [[o] if isinstance(o, str) else [*o] for o in v] for k, v in pairs.items()}; of = lambda cs, s: np.mean([100*r['metrics'][METRICS[metric]] for c in cs for r in found.get(c, []) if r['seed'] == s])
+        each = [set.intersection(*({r['seed'] for r in found.get(c, [])} for c in a+b)) for a, b in pairs.values()]
+        t = pd.DataFrame([dict(row=k, points=of(b, s)-of(a, s)) for (k, (a, b)), ss in zip(pairs.items(), each) for s in sorted(ss)], columns=['row', 'points'])
+        if len(t): sns.stripplot(t, x='points', y='row', order=[*pairs], size=3, color='C0', alpha=.6, jitter=False, ax=ax)
+        for i, (a, b) in enumerate(pairs.values()):
+            m, h, _ = contrast(found, {c: 1/len(b) for c in b} | {c: -1/len(a) for c in a}, metric); p = [np.mean([paper_numbers(c).get(metric, np.nan) for c in o]) for o in (a, b)]
+            if not np.isnan(h): ax.errorbar(m, i, xerr=h, fmt='D', ms=4, c='k', capsize=3, lw=1)
+            ax.plot(p[1]-p[0], i, '|', c='.5', ms=11, mew=2)
+        ax.axvline(0, c='k', lw=.6); ax.set(ylabel='', yticks=range(len(pairs)), yticklabels=[*pairs], ylim=(len(pairs)-.4, -.6)); ax.set_xlabel(f"points of {dict(rank1='Rank-1', map='mAP', acc='accuracy').get(metric, metric)}", fontsize=7); ax.tick_params(labelsize=7); ax.set_title(title, fontsize=8)
+    fig.tight_layout(); return fig
 
 # %% ../nbs/30_experiments.ipynb #6232e362
 def check_data(
