@@ -7,7 +7,7 @@ __all__ = ['MAKE', 'choose_rows', 'seed_list', 'own_rows', 'shortened', 'Task', 
            'note_task', 'journal', 'kind_seconds', 'known_seconds', 'keep_seconds', 'outlook', 'report', 'default_jobs',
            'page_files', 'reproduce']
 
-# %% ../nbs/30a_reproduce.ipynb #155fa0b9
+# %% ../nbs/30a_reproduce.ipynb #a736c605
 import heapq, io, json, multiprocessing, os, signal, subprocess, sys, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,7 +26,10 @@ from .card import write_card
 from .core import InputError, busy, config_hash, freeze, hardware, heard, launch, load_preset, settings, write_beside
 from .dataset import read
 from .experiments import Row, Study, append_run, by_cell, interval95, paper_numbers, read_runs, rows, run_row
+from .explain import attention_record, write_attention
 from .generators import VARIANTS, with_steps
+from .recognizer import load_recognizer, training_set
+from .unet import load_unet
 
 # %% ../nbs/30a_reproduce.ipynb #a5233378
 def choose_rows(
@@ -87,9 +90,9 @@ def shortened(
         if 'steps' in v: o['generators'][k] = settings(with_steps(freeze(v), part(v['steps'])))
     return freeze(o | dict(name=f'{p.name}-cut'))
 
-# %% ../nbs/30a_reproduce.ipynb #712c89bf
+# %% ../nbs/30a_reproduce.ipynb #b1078776
 MAKE = dict(data=lambda study, part: study.data(part), segmenter=lambda study: study.segmenter(), softmax=lambda study, train, seed: study.softmax(train, seed),
-            masks=lambda study, row, seed: study.masked(row, seed), run=run_row, card=lambda study, row, seed: study.card(row, seed), page=lambda study, page: study.page(page))
+            masks=lambda study, row, seed: study.masked(row, seed), run=run_row, card=lambda study, row, seed: study.card(row, seed), attention=lambda study, rows, seed: study.attention(rows, seed), page=lambda study, page: study.page(page))
 
 @dataclass(frozen=True)
 class Task:
@@ -128,6 +131,8 @@ def plan(
             add('run', f'{r.name}, seed {s}', (r, s), [*data(r.train, 'mfsr_rec'), *m, *(softmax(r.train, s) if (r.loss, r.masks) == ('softmax', '') else ())], f"run {r.loss} {r.train} {'masked' if m else 'full'}", s)
         for r in todo:
             if study.has_card(r): add('card', f'card of {study.card_name(r, s)[:-5]}', (r, s), [*masks(r, s), *segmenter(), *softmax(r.train, s+1)], f'card {r.masks}', s)
+        three = {(r.loss, r.masks): r for r in reversed(todo)}; looks = [three.get(o) for o in (('softmax', ''), ('softmax', 'iamgan'), ('dcr', 'iamgan'))]
+        if all(looks) and study.has_card(looks[1]): add('attention', f'where they look, seed {s}', (tuple(looks), s), [*segmenter(), *(f'{r.name}, seed {s}' for r in looks)], seed=s)
     for p in pages: add('page', Path(p).name, (str(p),), [*out], f'page {Path(p).stem}', max(seeds))
     return out
 
@@ -279,7 +284,7 @@ def outlook(tasks, jobs, seconds, found=()):
     end = f'{len(tasks)} tasks, {len(set(found) & set(tasks))} of them done: ' + ('nothing like them has been timed yet' if len(guess) == len(tasks) else f'about {clock(max(b for a, b in when.values()))} with {jobs} jobs ({clock(work)} of work), the first row after {clock(first)}')
     return '\n'.join([f"{'begins':>8}  {'takes':>8}  task", *lines, end + (f'; {len(guess)} tasks are of kinds that have not been timed' if 0 < len(guess) < len(tasks) else '')])
 
-# %% ../nbs/30a_reproduce.ipynb #4460ce9c
+# %% ../nbs/30a_reproduce.ipynb #c2ca8593
 def report(
     runs,  # Finished runs
     todo,  # Rows
@@ -294,6 +299,17 @@ def report(
         return f'{m:.1f}' if np.isnan(h) else f'{m:.1f} ± {h:.1f}'
     cells = [r.cells[0] for r in todo]
     return pd.DataFrame({'here': [show(ours.get(c)) for c in cells], 'evidence': [show(kept.get(c)) for c in cells], 'paper': [paper_numbers(c).get('rank1', '') for c in cells]}, index=[c.split('/', 1)[1] for c in cells])
+
+@patch
+def attention(self:Study, rows, seed):
+    "The record of where the three models of Figure 8 look, in `attention/`; None where the test set has no landmarks"
+    f, t = self.dest/'attention'/f'{self.kind}-{self.preset.name}-{seed}.json', self.test_set()[0]
+    if 'x0' not in t: return None
+    runs = {f"{'DCR' if r.loss == 'dcr' else 'Softmax'}{'+IAMGAN' if r.masks else ''}": self.name(r, seed, training_set(self.data(r.train), self.masked(r, seed), self.skip_bad))[2] for r in rows}
+    if f.is_file() and (old := json.loads(f.read_text(encoding='utf-8'))).get('runs') == runs: return old
+    models = {k: load_recognizer(self.dest/'train'/v/'weights.safetensors') for k, v in runs.items()}
+    record = attention_record(models, t, self.test_set()[1], load_unet(self.segmenter()), flip=self.preset.recognition.test_feature.tta_flip, preset=self.preset.name, kind=self.kind, seed=seed, runs=runs)
+    write_attention(record, f); return record
 
 def default_jobs():
     "Processes for this machine: one where there is a GPU, else one for each core, up to eight"
@@ -316,7 +332,7 @@ def page(self:Study, file):
     with write_beside(self.dest/f.name) as t: nbformat.write(nb, t)
     return self.dest/f.name
 
-# %% ../nbs/30a_reproduce.ipynb #cb1497d5
+# %% ../nbs/30a_reproduce.ipynb #b3fe005c
 def reproduce(
     preset='mini',       # Preset
     dest=None,           # The study's folder; runs/<preset> by default
@@ -356,6 +372,7 @@ def reproduce(
                 if results is not None and made['id'] not in {o['id'] for o in read_runs(results)}: append_run(results, made)
                 if made['id'] not in old: say(f"{task.name}: Rank-1 {100*made['metrics']['rank1']:.1f}, mAP {100*made['metrics']['map']:.1f} ({len(out)} of {every} runs, {tqdm.format_interval(time.time()-begin)})")
             if task.what == 'card' and results is not None: write_card(made, Path(results)/'cards'/study.card_name(*task.args))
+            if task.what == 'attention' and results is not None and made: write_attention(made, Path(results)/'attention'/f'{study.kind}-{p.name}-{task.seed}.json')
         carry_out(study, tasks, min(jobs, len(tasks)), seconds, finished, found)
         if results is not None: keep_seconds(study, results)
     out = [out[n] for n, t in tasks.items() if t.what == 'run']; say(f'\nRank-1 in per cent:\n{report(read_runs(study.dest), todo, study).to_string()}\n{len(out)} runs in {tqdm.format_interval(time.time()-begin)}')
