@@ -332,7 +332,7 @@ def page(self:Study, file):
     with write_beside(self.dest/f.name) as t: nbformat.write(nb, t)
     return self.dest/f.name
 
-# %% ../nbs/30a_reproduce.ipynb #b3fe005c
+# %% ../nbs/30a_reproduce.ipynb #cb1497d5
 def reproduce(
     preset='mini',       # Preset
     dest=None,           # The study's folder; runs/<preset> by default
@@ -352,9 +352,10 @@ def reproduce(
     fraction:float=1.,   # Part of each training's steps, to try everything out
     dry_run=False,       # Only say what would be done?
     pages=(),            # Notebooks to execute at the end
-    say=tqdm.write,      # Where the words go
+    say=None,            # Where the words go: printed above the bar by default
 ):
     "Compute the paper's tables; returns (the study, its runs); raises `InputError`"
+    say = say or tqdm.write
     if jobs < 1: raise InputError(f'--jobs {jobs}: use 1 or more')
     p = shortened(load_preset(preset) if isinstance(preset, str) else preset, fraction); todo, which = choose_rows(tables, only), seed_list(seeds)
     name = Path(train).resolve().name if train else ''; world = schedule or (name if name == 'vggface2' else 'casia')
