@@ -169,6 +169,8 @@ def table(
         out[c.split('/', 1)[1]] = row
     return pd.DataFrame.from_dict(out, orient='index')
 
+
+# %% ../nbs/30_experiments.ipynb #84c0ebc7
 def paper_numbers(
     cell, # Name of a cell
 ):
@@ -308,8 +310,6 @@ class Study:
     def leave_out(self, bad):
         "Count and list what --skip_bad leaves out"
         if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr); self.unreadable |= set(new)
-    def __getstate__(self): return {k: v for k, v in vars(self).items() if k != '_decoded'} | dict(preset=settings(self.preset))
-    def __setstate__(self, d): vars(self).update(d | dict(preset=freeze(d['preset'])))
     def decode(self, t):
         "(table, pixels) without unreadable images"
         t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad); self.leave_out(bad); return t, px
@@ -324,6 +324,12 @@ class Study:
         return self._decoded
 
 # %% ../nbs/30_experiments.ipynb #f5c9f3ec
+@patch
+def __getstate__(self:Study): return {k: v for k, v in vars(self).items() if k != '_decoded'} | dict(preset=settings(self.preset))      # how it travels to another process
+
+@patch
+def __setstate__(self:Study, d): vars(self).update(d | dict(preset=freeze(d['preset'])))
+
 @patch
 def schedule(self:Study, world):
     "Steps and rates of a training world: its own where the preset has them, else casia's"

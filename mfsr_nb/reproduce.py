@@ -90,7 +90,7 @@ def shortened(
         if 'steps' in v: o['generators'][k] = settings(with_steps(freeze(v), part(v['steps'])))
     return freeze(o | dict(name=f'{p.name}-cut'))
 
-# %% ../nbs/30a_reproduce.ipynb #b1078776
+# %% ../nbs/30a_reproduce.ipynb #712c89bf
 MAKE = dict(data=lambda study, part: study.data(part), segmenter=lambda study: study.segmenter(), softmax=lambda study, train, seed: study.softmax(train, seed),
             masks=lambda study, row, seed: study.masked(row, seed), run=run_row, card=lambda study, row, seed: study.card(row, seed), attention=lambda study, rows, seed: study.attention(rows, seed), page=lambda study, page: study.page(page))
 
@@ -136,6 +136,7 @@ def plan(
     for p in pages: add('page', Path(p).name, (str(p),), [*out], f'page {Path(p).stem}', max(seeds))
     return out
 
+# %% ../nbs/30a_reproduce.ipynb #0bcaefdb
 @dataclass(frozen=True)
 class Order:
     "Which of the tasks that can be done is done next: the first run and what it needs, then the lowest seed, then the longest way to the end"
@@ -169,13 +170,20 @@ _here = {}
 
 def _begin(study, parent, queue):
     "Prepare a worker: one thread, deaf to Ctrl-C between trainings, gone when the parent is"
-    torch.set_num_threads(1); signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
     if hasattr(os, 'setpgrp'): os.setpgrp()                                    # a terminal's Ctrl-C is for the parent, who passes it on
     def watch():
         while os.getppid() == parent: time.sleep(.2)
         os.killpg(0, signal.SIGKILL) if hasattr(os, 'killpg') else os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
     _here.update(study=study, tell=lambda *a: queue.put(a))
+
+def _submit(pool, task):
+    "Give a task to the pool; workers that are born on this occasion are deaf to Ctrl-C from their first moment"
+    if threading.current_thread() is not threading.main_thread(): return pool.submit(work, task)
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try: return pool.submit(work, task)
+    finally: signal.signal(signal.SIGINT, old)
 
 def _stop(pool, running, patience=20):
     "Ask workers to stop at their next checkpoint; end those who do not"
@@ -184,9 +192,10 @@ def _stop(pool, running, patience=20):
         with suppress(ProcessLookupError): os.kill(p, signal.SIGINT)
     wait(running, patience)
     for p in pids:
-        with suppress(ProcessLookupError): os.killpg(p, signal.SIGKILL) if hasattr(os, 'killpg') else os.kill(p, signal.SIGTERM)
-    pool.shutdown(wait=True, cancel_futures=True)
+        with suppress(ProcessLookupError): os.killpg(p, signal.SIGKILL) if hasattr(os, 'killpg') and os.getpgid(p) == p else os.kill(p, getattr(signal, 'SIGKILL', signal.SIGTERM))
+    manager = pool._executor_manager_thread; pool.shutdown(wait=False, cancel_futures=True); manager and manager.join(10)
 
+# %% ../nbs/30a_reproduce.ipynb #d8983589
 def carry_out(
     study,   # A `Study`
     tasks,   # From `plan`
@@ -209,14 +218,14 @@ def carry_out(
     pool = ProcessPoolExecutor(jobs, ctx, _begin, (study, os.getpid(), queue))
     try:
         while len(done) < len(tasks):
-            while len(running) < jobs and (n := order.next(done, begun)): begun.add(n); view.begin(n); running[pool.submit(work, tasks[n])] = n
+            while len(running) < jobs and (n := order.next(done, begun)): begun.add(n); view.begin(n); running[_submit(pool, tasks[n])] = n
             for f in wait(running, .2, FIRST_COMPLETED)[0]: del running[f]; end(*f.result())
             while not queue.empty(): view.tell(*queue.get())
             view.show()
         pool.shutdown()
     except BrokenProcessPool as e: _stop(pool, running, 0); raise InputError(f"a worker died at {' or '.join(running.values()) or n} (mostly for want of memory): start the same command again, with fewer --jobs") from e
     except BaseException: _stop(pool, running); raise
-    finally: view.close()
+    finally: view.close(); queue.close()
 
 # %% ../nbs/30a_reproduce.ipynb #b1f06e55
 class View:
