@@ -79,9 +79,13 @@ def cross_distances(
     centers,                # (2, n_ids, d)
     squared=False,          # Squared distances?
     cross_positive='image', # `image`: the person's farthest in the other domain; `center`: the centre there
+    seen=None,              # (2, n_ids) bool: negatives are all these centres of the domain; None: those of the people in the batch
 ):
     "D_c(I, I*) and D_c(I, C*) of equations 9 and 10, (B,) each; -inf and inf where the batch has none"
-    neg = between(phi, centers[dom, ids], squared).masked_fill(~others(ids, dom), torch.inf).amin(1)     # eq. 9
+    if seen is None: neg = between(phi, centers[dom, ids], squared).masked_fill(~others(ids, dom), torch.inf).amin(1)     # eq. 9
+    else:
+        D = torch.stack([between(phi, c, squared) for c in centers])[dom, torch.arange(len(phi), device=dom.device)]         # (B, n_ids)
+        neg = D.masked_fill(~seen[dom] | (torch.arange(D.shape[1], device=dom.device) == ids[:, None]), torch.inf).amin(1)   # eq. 9, over all
     twin = twins(ids, dom)
     if cross_positive == 'image': pos = between(phi, phi, squared).masked_fill(~twin, -torch.inf).amax(1)
     else: pos = norms(centers[1-dom, ids]-phi, squared).masked_fill(~twin.any(1), -torch.inf)
@@ -179,14 +183,15 @@ class DCRLoss(Centered):
         normalize=True,         # Features of length 1?
         update='after',         # Centres move `after` the loss, or `before`
         renormalize=False,      # Centres of length 1?
+        negatives='batch',      # Centres in equation 9: of the people in the `batch`, or `all` that were visited
     ):
         super().__init__()
         if not 0 < a_c < a_s: raise InputError(f'a_c {a_c}, a_s {a_s}: use 0 < a_c < a_s, as below equation 10')
         if not 0 <= gamma < 1: raise InputError(f'gamma {gamma}: use a number from 0 to below 1')
         if single < 0: raise InputError(f'single {single}: use 1, or 0 to leave L_s out')
-        for name, o, known in (('cross_positive', cross_positive, ('image', 'center')), ('update', update, ('after', 'before'))):
+        for name, o, known in (('cross_positive', cross_positive, ('image', 'center')), ('update', update, ('after', 'before')), ('negatives', negatives, ('batch', 'all'))):
             if o not in known: raise InputError(f'{name} {o!r}: use {" or ".join(known)}')
-        self.a_s, self.a_c, self.gamma, self.single, self.squared, self.cross_positive, self.normalize, self.update = a_s, a_c, gamma, single, squared, cross_positive, normalize, update
+        self.a_s, self.a_c, self.gamma, self.single, self.squared, self.cross_positive, self.normalize, self.update, self.negatives = a_s, a_c, gamma, single, squared, cross_positive, normalize, update, negatives
         self.bank, self.last = CenterBank(n_ids, dim, beta, renormalize), None
     def forward(self, phi, ids, dom):
         check_batch(phi, ids, dom, *self.bank.c.shape[1:])
@@ -195,7 +200,7 @@ class DCRLoss(Centered):
             if self.normalize: phi = F.normalize(phi)
             if self.training and self.update == 'before': self.bank.move(phi.detach(), ids, dom)
             c = self.bank.begin(phi.detach(), ids, dom, keep=self.training)
-            s = single_distances(phi, ids, dom, c, self.squared); x = cross_distances(phi, ids, dom, c, self.squared, self.cross_positive)
+            s = single_distances(phi, ids, dom, c, self.squared); x = cross_distances(phi, ids, dom, c, self.squared, self.cross_positive, self.bank.seen if self.negatives == 'all' else None)
             l_s, l_c = hinge(*s, self.a_s), hinge(*x, self.a_c); loss = combined(l_s, l_c, self.gamma, self.single).mean()
             self.last = [o.detach() for o in (l_s, *s, l_c, *x)]; self.parts = dict(dcr=loss.detach(), L_s=l_s.detach().mean(), L_c=l_c.detach().mean())
             if self.update == 'after': self.remember(phi, ids, dom)

@@ -35,7 +35,9 @@ class Classifier(nn.Module):
         return n.head(n.neck(n.pooled(n.body(x)).float()))
 
 # %% ../nbs/25_generators.ipynb #d1021ccb
-VARIANTS = dict(iamgan={}, cyclegan=dict(lambda2=dict(start=0., end=0.)), iamgan_wo_rec=dict(terms=dict(rec=0.)), iamgan_wo_cls=dict(terms=dict(cls=0.)), **dict.fromkeys(EDITORS, {}))
+VARIANTS = dict(iamgan={}, cyclegan=dict(lambda2=dict(start=0., end=0.)), iamgan_wo_rec=dict(terms=dict(rec=0.)), iamgan_wo_cls=dict(terms=dict(cls=0.)),
+    iamgan_log=dict(gan_mode='vanilla'), iamgan_scratch=dict(classifier=dict(init='scratch')), iamgan_sum=dict(reduction='sum'),                    # what the paper leaves open: 90_gaps
+    **dict.fromkeys(EDITORS, {}))
 
 def variant(
     preset, # A preset
@@ -45,7 +47,10 @@ def variant(
     if name not in VARIANTS: raise InputError(f'unknown generator {name!r}: use one of {", ".join(VARIANTS)}')
     if name in EDITORS: return editor(preset, name)
     o = settings(preset.iamgan)
-    for k, v in VARIANTS[name].items(): o[k] |= v
+    change = dict(VARIANTS[name])
+    if change.pop('reduction', '') == 'sum':                                   # norms as sums over pixels and channels: as many times the mean
+        n = 3*o['image_size']**2; o['terms']['rec'] *= n; o['lambda1'] |= {k: n*o['lambda1'][k] for k in ('start', 'end')}
+    for k, v in change.items(): o[k] = o[k] | v if isinstance(v, dict) else v
     return freeze(o, 'Section')
 
 # %% ../nbs/25_generators.ipynb #54590dfb
@@ -159,7 +164,7 @@ def make_generator(
         seg = load_unet(S); names.append(file_hash(S))
         if seg.config['size'] != o.image_size: raise InputError(f"{S}: was trained at {seg.config['size']} pixels, the generator works at {o.image_size}: train one with the same preset")
         if o.terms.cls:
-            net = classifier(full, t, f, Path(dest)/'classifier', preset, C, seed, skip_bad); names.append(config_hash(net.config, o.classifier.init) if C is None else file_hash(C)); cls = Classifier(net)
+            net = classifier(full, t, f, Path(dest)/'classifier', preset, o, C, seed, skip_bad); names.append(config_hash(net.config, o.classifier.init) if C is None else file_hash(C)); cls = Classifier(net)
     return train_iamgan(f, m, t.label.to_numpy(), dest, o, seg, cls, names, name, seed=seed, **kwargs)
 
 def apart(dest, *sources):
@@ -167,9 +172,9 @@ def apart(dest, *sources):
     for o in sources:
         if Path(dest).resolve().is_relative_to(Path(o).resolve()): raise InputError(f'{dest}: lies inside of {o}: choose a destination of its own')
 
-def classifier(full, t, f, dest, preset, C=None, seed=0, skip_bad=False):
+def classifier(full, t, f, dest, preset, o, C=None, seed=0, skip_bad=False):
     "The recogniser behind C, in evaluation mode: of a file, trained on the full faces, or (`classifier.init: scratch`) fresh; raises `InputError` where it knows other people"
-    r, o = preset.recognition, preset.iamgan; n = int(t.label.max())+1
+    r, n = preset.recognition, int(t.label.max())+1
     if o.classifier.init == 'scratch':
         seed_everything(seed); return Recognizer(n, r.backbone, r.neck.linear, o.image_size, r.neck.pool, r.normalize_input, r.init)
     if C is None: net = train_recognizer(t, f if r.image_size == o.image_size else load_pixels(t, r.image_size, skip_bad)[1], dest, r, r.schedule.casia, seed=seed, desc='classifier C')[0]

@@ -113,7 +113,9 @@ class Recognizer(nn.Module):
 
 # %% ../nbs/22_recognizer.ipynb #9f1189c5
 LOSSES = STANDARD | dict(dcr=DCR)
-LOSS_VARIANTS = dict(dcr_wo_L_c=('dcr', dict(gamma=0.)), dcr_wo_L_s=('dcr', dict(single=0.)))     # Table 4
+LOSS_VARIANTS = dict(dcr_wo_L_c=('dcr', dict(gamma=0.)), dcr_wo_L_s=('dcr', dict(single=0.)),     # Table 4
+    dcr_squared=('dcr', dict(squared=True)), dcr_any_length=('dcr', dict(normalize=False)), dcr_before=('dcr', dict(update='before')),                # what the paper leaves open: 90_gaps
+    dcr_center=('dcr', dict(cross_positive='center')), dcr_all_negatives=('dcr', dict(negatives='all')), dcr_unit_centers=('dcr', dict(renormalize=True)))
 
 def loss_settings(
     preset, # A preset
