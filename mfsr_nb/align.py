@@ -184,7 +184,7 @@ def align_folder(
     src,              # Data set in any layout
     dest,             # Folder to write
     size:int=112,     # Pixels a side of the crops
-    margin:float=0.,  # Border on every side, in sides of the crop
+    margin:float=0.,  # Border on every side, in sides of the crop; below 0 the crop is closer
     how='auto',       # `auto` (the table's landmarks, MTCNN where there are none), `table`, `mtcnn`, or a CSV file
     device=None,      # Of MTCNN; None: a GPU where there is one
     batch:int=64,     # Images that MTCNN sees at a time
@@ -192,7 +192,7 @@ def align_folder(
 ):
     "Aligned crops of a data set; returns (table of landmarks.csv, {domain: {source: images}}, reasons for images left out)"
     t, dest = read(src, skip_bad), Path(dest)
-    if size < 8 or not 0 <= margin <= 2: raise InputError(f'size {size}, margin {margin}: use 8 pixels or more, and a margin of 0 to 2')
+    if size < 8 or not -.2 <= margin <= 2: raise InputError(f'size {size}, margin {margin}: use 8 pixels or more, and a margin of -0.2 to 2')
     if dest.resolve().is_relative_to(Path(src).resolve()): raise InputError(f'{dest}: lies inside the data set {src}: choose a destination outside of it')
     if how not in ('auto', 'table', 'mtcnn'): t, how = join_landmarks(t, read_landmarks(how)), 'table'
     made, about = dest/'align.json', dict(size=size, margin=margin, landmarks=how, images=len(t), bytes=sum(map(file_size, t.path)), points=zlib.crc32(t[[c for c in t if re.fullmatch('[xy]\\d+', c)]].to_numpy(float).tobytes()))

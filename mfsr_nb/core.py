@@ -139,9 +139,13 @@ def freeze(
     return make_dataclass(name, list(vals), frozen=True)(**vals)
 
 # %% ../nbs/00_core.ipynb #259900ef
+_optional = {'recognition': dict(start=dict(steps=0, lr=1e-3, milestones=[], gamma=.1, warmup=0)),      # settings that a preset may have, filled in from here; one without them has none
+             'recognition.augment': dict(snapshot=dict(turn=0., zoom=[1., 1.], shift=0., light=0., coarse=dict(share=0., least=1.), tight=dict(share=0., tilt=0., cut=[0., 0.])))}
+
 def _merge(base, new, where):
-    "`base` with the values of `new`; a key that `base` lacks is refused"
+    "`base` with the values of `new`; a key that `base` lacks is refused, if it is not optional"
     if not isinstance(base, dict) or not isinstance(new, dict): return new
+    base = base | {k: v for k, v in _optional.get(where.partition('.')[2], {}).items() if k in new and k not in base}
     if bad := set(new)-set(base): raise InputError(f'{where}: unknown setting {sorted(bad)[0]!r}: use one of {", ".join(sorted(base))}')
     return {k: _merge(v, new[k], f'{where}.{k}') if k in new else v for k,v in base.items()}
 
@@ -161,7 +165,7 @@ def _read_preset(name):
     return _merge(_read_preset(base), tree, path.stem) if base else tree
 
 def load_preset(
-    name:str='mini', # smoke, mini, gpu, paper, or the path of your own YAML file with a `base`
+    name:str='mini', # smoke, mini, photos, gpu, paper, or the path of your own YAML file with a `base`
     **changes,       # Nested dicts of values to change, checked like a preset file
 ):
     "A preset as frozen dataclasses; raises `InputError` on an unknown name or setting"

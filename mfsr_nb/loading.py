@@ -118,15 +118,16 @@ class StepBatches(torch.utils.data.Dataset):
         hflip:float=.5,   # Probability of a mirror image
         rank:int=0,       # This process ...
         world:int=1,      # ... of so many; raises `InputError` where the identities of a batch cannot be shared evenly
+        change=None,      # (images, step) -> images: done to each batch
     ):
         if batches.identities % world: raise InputError(f'{batches.identities} identities in a batch cannot be shared by {world} processes: set recognition.batch.identities to a multiple of {world}')
         self.label, self.domain = (torch.tensor(t[c].to_numpy(np.int64)) for c in ('label', 'domain'))
-        self.pixels, self.batches, self.steps, self.first, self.hflip, self.rank, self.world = pixels, batches, steps, first, hflip, rank, world
+        self.pixels, self.batches, self.steps, self.first, self.hflip, self.rank, self.world, self.change = pixels, batches, steps, first, hflip, rank, world, change
     def __len__(self): return self.steps-self.first
     def __getitem__(self, k):
         step = self.first+k; rows = torch.from_numpy(self.batches[step])
         flip = torch.from_numpy(np.random.default_rng((self.batches.seed, 2, step)).random(len(rows)) < self.hflip)
-        n = len(rows)//self.world; mine = slice(n*self.rank, n*(self.rank+1)); rows, flip = rows[mine], flip[mine]
-        x = self.pixels[rows]
-        x[flip] = x[flip].flip(2)
-        return x, self.label[rows], self.domain[rows]
+        n = len(rows)//self.world; mine = slice(n*self.rank, n*(self.rank+1))
+        part = slice(None) if self.change else mine                               # what is done to a batch is done to the whole of it: the same in any number of processes
+        x = self.pixels[rows[part]]; x[flip[part]] = x[flip[part]].flip(2)
+        return self.change(x, step)[mine] if self.change else x, self.label[rows[mine]], self.domain[rows[mine]]

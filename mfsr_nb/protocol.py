@@ -8,9 +8,9 @@ __all__ = ['SCENARIOS', 'Side', 'ROC', 'LIMITS', 'Study', 'as_array', 'as_tensor
            'draw_matched', 'draw_unmatched', 'make_pairs', 'image_keys', 'write_pairs', 'read_pairs', 'pair_scores',
            'best_threshold', 'fold_thresholds', 'verification', 'roc_curve', 'tar_at', 'equal_error_rate',
            'count_ranks', 'top_columns', 'average_precision', 'Retrieval', 'similarity_blocks', 'matrix_blocks',
-           'retrieval', 'resamples', 'resampled_means', 'resampled_rates', 'interval', 'pair_counts', 'by_identity',
-           'pair_metrics', 'search_metrics', 'study', 'by_people', 'evaluate', 'evaluate_file', 'plot_cmc', 'plot_roc',
-           'plot_scores', 'metric_table', 'write_report']
+           'retrieval', 'by_chance', 'resamples', 'resampled_means', 'resampled_rates', 'interval', 'pair_counts',
+           'by_identity', 'pair_metrics', 'search_metrics', 'study', 'by_people', 'evaluate', 'evaluate_file',
+           'plot_cmc', 'plot_roc', 'plot_scores', 'metric_table', 'write_report']
 
 # %% ../nbs/04_protocol.ipynb #e4568ed7
 import base64, hashlib, html, io, json, os, warnings, zipfile
@@ -550,6 +550,17 @@ def _found(ranks, best, score, n_gallery):
     if not len(keep): raise InputError('no probe has an image of its identity in the gallery: check the spelling of the identities')
     best = np.where(np.isfinite(score), best, -1)
     return Retrieval(np.concatenate(ranks).astype(int), n_match[keep], keep, n_gallery, len(ranks)-len(keep), best[keep], score[keep])
+
+# %% ../nbs/04_protocol.ipynb #e15e783a
+def by_chance(
+    n_match,       # (p,) matches of each probe
+    n_gallery:int, # Images it is searched among, itself left out
+    k:int=50,      # Ranks
+):
+    "What a random order of the gallery gives on average: dict of `cmc` (to rank `k`), `rank1`, `rank5`, `rank10`, `map`"
+    m, N, i = as_array(n_match)[:, None].astype(float), n_gallery, np.arange(min(k, n_gallery))
+    cmc = 1-np.cumprod((N-m-i).clip(0)/(N-i), 1).mean(0); H = (1/np.arange(1, N+1)).sum(); at = lambda k: float(cmc[min(k, len(cmc))-1])
+    return dict(cmc=[round(float(o), 5) for o in cmc], rank1=at(1), rank5=at(5), rank10=at(10), map=float(((H+(m-1)/max(N-1, 1)*(N-H))/N).mean()))
 
 # %% ../nbs/04_protocol.ipynb #9a88984d
 def resamples(

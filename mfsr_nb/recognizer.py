@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'LOSS_VARIANTS', 'Residual', 'small_net', 'backbone', 'Recognizer', 'loss_settings', 'training_set',
-           'fingerprint', 'refuse_overlap', 'face_dls', 'lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics', 'Average',
-           'load_recognizer', 'trainee', 'finished', 'face_learner', 'train_recognizer', 'embed_pixels',
-           'embed_dataset', 'hold_out', 'HeldOut', 'Curves', 'plot_curves']
+           'fingerprint', 'refuse_overlap', 'snapshots', 'face_dls', 'lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics',
+           'Average', 'load_recognizer', 'trainee', 'finished', 'face_learner', 'start_weights', 'train_recognizer',
+           'embed_pixels', 'embed_dataset', 'hold_out', 'HeldOut', 'Curves', 'plot_curves']
 
 # %% ../nbs/22_recognizer.ipynb #b4ef326b
 import copy, hashlib, os
@@ -27,14 +27,15 @@ from fastai.torch_core import get_model
 from matplotlib.figure import Figure
 from torch import nn
 
-from .core import FULL, MASKED, InputError, config_hash, launch, progress, seed_worker, settings, write_beside
+from .core import FULL, MASKED, InputError, config_hash, freeze, launch, progress, seed_worker, settings, write_beside
 from .dataset import file_size, read
 from .dcr import DCR
 from .loading import IdentityBatches, StepBatches, Streamed, load_pixels
 from .losses import HEADS, Centered, make_loss
 from .losses import LOSSES as STANDARD
 from .protocol import retrieval
-from .training import ToDevice, adam, fit_once, has_bf16, load_weights, pick_device, quiet
+from .training import ToDevice, adam, fit_once, has_bf16, load_weights, open_tensors, pick_device, quiet
+from .unet import Draws
 
 # %% ../nbs/22_recognizer.ipynb #798c81f7
 def _conv(ni, no, stride=1): return nn.Conv2d(ni, no, 3, stride, 1, bias=False), nn.BatchNorm2d(no)
@@ -161,6 +162,28 @@ def refuse_overlap(
     if (both := sorted(set(train.identity) & set(test.identity))) and not allow:
         raise InputError(f'identity {both[0]!r} is in the training and the test set ({len(both)} such): remove them from one, or give --allow_overlap where only the names are the same')
 
+# %% ../nbs/22_recognizer.ipynb #e68638b6
+def snapshots(
+    x,      # uint8 (B, S, S, 3)
+    step,   # Names the random numbers ...
+    seed,   # ... with this
+    a,      # `augment.snapshot` of a preset: turn, zoom, shift, light, coarse (share, least), tight (share, tilt, cut)
+):
+    "The same faces in other photographs, uint8 (B, S, S, 3)"
+    d, S = Draws(seed, step, len(x)), x.shape[1]; x = x.permute(0, 3, 1, 2).float()/255
+    turn, zoom, to = a.turn*d.normal(()), torch.exp(d.uniform(*np.log(a.zoom), ())), 2*a.shift*d.normal((2,))
+    c, s = turn.cos()/zoom, turn.sin()/zoom; m = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+    x = F.grid_sample(x, F.affine_grid(torch.cat([m, -m@to[:, :, None]], 2), x.shape, align_corners=False), padding_mode='border', align_corners=False)
+    rows, e = d.some(a.coarse.share)
+    if len(rows): k = max(1, round(S*e.rng.uniform(a.coarse.least, 1))); x[rows] = F.interpolate(F.interpolate(x[rows], (k, k), mode='bilinear', antialias=True), (S, S), mode='bilinear')
+    grey, l = x.mean(1, keepdim=True), a.light; mean = grey.mean((2, 3), keepdim=True)
+    x = mean+.2*l*d.normal()+torch.exp(.25*l*d.normal())*(grey-mean+torch.exp(.3*l*d.normal())*(x-grey))+.06*l*d.normal((3, 1, 1))
+    rows, e = d.some(a.tight.share)
+    if len(rows):
+        t, r = a.tight.tilt*e.normal(), torch.linspace(-1, 1, S); u, v = r*t.cos()+r[:, None]*t.sin(), r[:, None]*t.cos()-r*t.sin()
+        x[rows] *= torch.stack([o < 1-2*e.uniform(*a.tight.cut) for o in (u, -u, v, -v)]).all(0)                # four edges, each somewhere else
+    return (x*255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
+
 # %% ../nbs/22_recognizer.ipynb #92dc4dae
 def face_dls(
     t, pixels,       # Table and its images
@@ -173,8 +196,9 @@ def face_dls(
     "fastai `DataLoaders` over `StepBatches`; the domain mix is the preset's where there are masked faces, else all full; fewer people than a batch wants are all taken"
     k, n, masked = r.batch.images_per_identity, t.label.nunique(), (t.domain != FULL).any()
     if n < 2: raise InputError('only one identity: training tells people apart, so give two or more')
+    change = partial(snapshots, seed=seed, a=r.augment.snapshot) if hasattr(r.augment, 'snapshot') else None
     mix = (r.domain_mix.full, r.domain_mix.masked) if masked else (k, 0)
-    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, r.batch.identities if n >= r.batch.identities else max(n//world*world, 1), mix, seed), steps, first, r.augment.hflip, rank, world)
+    ds = StepBatches(t, pixels, IdentityBatches(t.label, t.domain, r.batch.identities if n >= r.batch.identities else max(n//world*world, 1), mix, seed), steps, first, r.augment.hflip, rank, world, change)
     dl = torch.utils.data.DataLoader(ds, batch_size=None, num_workers=r.workers or (os.cpu_count() if isinstance(pixels, Streamed) else 0), worker_init_fn=seed_worker)
     dls = DataLoaders(dl, dl); dls.n_inp = 1
     return dls
@@ -237,10 +261,12 @@ def trainee(
     loss='softmax', # One of `LOSSES`
     options=(),  # Its keywords
     device='cpu', # Where it will be trained
+    start=None,  # File of a recogniser to begin with
 ):
     "A fresh `Recognizer` with its loss as the part `loss`, so that a loss's state is in every checkpoint; raises `InputError` on an unknown loss"
     if loss not in LOSSES: raise InputError(f'unknown loss {loss!r}: use one of {", ".join(LOSSES)}')
     m = Recognizer(n_ids, r.backbone, r.neck.linear, r.image_size, r.neck.pool, r.normalize_input, r.init, LOSSES[loss].head)
+    if start: own = m.state_dict(); m.load_state_dict(own | {k: v for k, v in open_tensors(start, 'recognizer')[0].items() if k in own}); m.n_steps.zero_()          # a cosine head has no bias
     m.bf16 = r.precision == 'bf16' and has_bf16(torch.device(device).type)
     m.ema = copy.deepcopy(m).requires_grad_(False) if r.ema else None
     m.loss = make_loss(loss, n_ids, r.neck.linear, dict(options), LOSSES); return m
@@ -264,6 +290,21 @@ def face_learner(
     return quiet(Learner(dls, model, loss_func=model.loss, opt_func=adam(r.optimizer), lr=r.optimizer.lr, train_bn=True,
                          cbs=[ToDevice(), StepRate(r.optimizer.lr, schedule), CenterUpdate(), Diagnostics(), *extra, *cbs]))
 
+# %% ../nbs/22_recognizer.ipynb #6a27d5b8
+def start_weights(
+    t, pixels,       # Table from `training_set`, and its images
+    runs,            # Folder of the runs: the start is kept there
+    r,               # Recognition section of a preset
+    seed:int=0,      # Initialisation and batches
+    **kwargs,        # For `train_recognizer`: device, every
+):
+    "File of the weights that runs of this seed begin with, trained if need be; None where the preset has no `start`"
+    if not hasattr(r, 'start'): return None
+    o = settings(r); s = o.pop('start'); o['optimizer'] |= dict(lr=s.pop('lr')); r, s = freeze(o), freeze(s)
+    k = np.flatnonzero(t.domain == FULL); t = t.iloc[k].reset_index(drop=True); at = Path(runs)/f'start-{seed}-{config_hash(r, s, fingerprint(t) if "path" in t else len(t))[:6]}'
+    if not (at/'weights.safetensors').is_file(): train_recognizer(t, pixels[k] if len(k) < len(pixels) else pixels, at, r, s, seed=seed, desc=f'start, seed {seed}', **kwargs)
+    return at/'weights.safetensors'
+
 # %% ../nbs/22_recognizer.ipynb #ce9e2bde
 def train_recognizer(
     t,               # Table from `training_set`
@@ -281,7 +322,8 @@ def train_recognizer(
 ):
     "Train, go on training, or find trained a recogniser, alone or shared by the processes of a launch; writes `DEST/weights.safetensors` and returns (model, facts about the run)"
     device, (rank, world, _), o = pick_device(device), launch(), dict(options); clip = o.pop('clip', 0.)
-    model, about = fit_once(dest, 'recognizer', config_hash(r, schedule, loss, o, clip, seed, fingerprint(t) if 'path' in t else len(t)), lambda: trainee(int(t.label.max())+1, r, loss, o, device),
+    start = start_weights(t, pixels, Path(dest).parent, r, seed, device=device, every=every)
+    model, about = fit_once(dest, 'recognizer', config_hash(r, schedule, loss, o, clip, seed, fingerprint(t) if 'path' in t else len(t)), lambda: trainee(int(t.label.max())+1, r, loss, o, device, start),
         lambda first: face_dls(t, pixels, r, schedule.steps, first, seed, rank, world), lambda dls, model, cbs: face_learner(dls, model, r, schedule, cbs, clip),
         load_recognizer, schedule.steps, finished, seed, desc, device, every, shared=True, cbs=cbs, loss=loss, options=o | dict(clip=clip), precision='bf16' if r.precision == 'bf16' and has_bf16(device.type) else 'fp32', processes=world)
     n = min(r.batch.identities, t.label.nunique())*r.batch.images_per_identity
