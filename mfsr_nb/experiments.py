@@ -24,7 +24,7 @@ from .dataset import counts, need_both, read, summary
 from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, seconds_per_image, variant
 from .loading import load_pixels
 from .mask_folder import mask_folder
-from .protocol import evaluate, make_pairs, read_pairs, write_pairs
+from .protocol import by_chance, evaluate, make_pairs, read_pairs, write_pairs
 from .partial import PARTIAL, similarity, train_partial
 from .recognizer import LOSS_VARIANTS, embed_pixels, fingerprint, load_recognizer, loss_settings, refuse_overlap, train_recognizer, training_set
 from .training import file_hash
@@ -66,6 +66,7 @@ def rows(
              Row('Softmax+IAMGAN without L_cls', ('table3/wo_L_cls',), 'casia', 'softmax', 'iamgan_wo_cls'),
              Row('DCR+IAMGAN without L_c', ('table4/wo_L_c',), 'casia', 'dcr_wo_L_c', 'iamgan'), Row('DCR+IAMGAN without L_s', ('table4/wo_L_s',), 'casia', 'dcr_wo_L_s', 'iamgan'),
              *plain('vggface2'), *masked('vggface2'),
+             Row('DCR+KP-SYN', ('gaps/DCR+KP-SYN',), 'casia', 'dcr', 'kp_syn'),
              *(Row(f'DCR+IAMGAN, {n}', (f'gaps/{l}',), 'casia', l, 'iamgan') for l, n in GAPS.items() if l in LOSS_VARIANTS),
              *(Row(f'Softmax+IAMGAN, {n}', (f'gaps/{g}',), 'casia', 'softmax', g) for g, n in GAPS.items() if g in VARIANTS),
              Row('Softmax+true masks', ('calibration/casia/Softmax+true',), 'casia', 'softmax', 'true')]
@@ -358,7 +359,7 @@ def segmenter(self:Study):
 @patch
 def softmax(self:Study, train, seed):
     "File of the full-face Softmax model of a training world, trained if need be"
-    r, row = self.preset.recognition, Row('Softmax' if train == 'casia' else f'Softmax, {train}', (), train, 'softmax')
+    own = '' if self.drawn or self.kind == 'paper' else f', {Path(self.train[train]).resolve().name}'; r, row = self.preset.recognition, Row('Softmax'+(own or ('' if train == 'casia' else f', {train}')), (), train, 'softmax')      # the row's own name: one network for both
     t = training_set(self.data(train), None, self.skip_bad); run = self.dest/'train'/self.name(row, seed, t)[2]
     if not (run/'weights.safetensors').is_file(): t, px = self.decode(t); train_recognizer(t, px, run, r, self.schedule(train), seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
     return run/'weights.safetensors'
@@ -407,6 +408,8 @@ def measure(
     scenarios = ['masked-full', *(s for x,s in ((FULL, 'full-full'), (MASKED, 'masked-masked')) if t.identity[t.domain == x].duplicated().any())]
     phi, S = (None, similarity(model, px, np.flatnonzero(t.domain == MASKED), np.flatnonzero(t.domain == FULL))) if loss == 'dfm' else (embed_pixels(model, px, study.preset.recognition.test_feature.tta_flip), None)
     m = evaluate(phi, t.identity, t.domain, pairs=pairs, scenario=scenarios if S is None else scenarios[:1], path=t.key, matrix=S, people=True, **v)
+    ids, masked = t.identity, t.domain == MASKED; each = ids[~masked].value_counts(); m['chance'] = by_chance(ids[masked].map(each).dropna().to_numpy(int), int((~masked).sum()))
+    if 'full-full' in m: own = ids[~masked].map(each).to_numpy(int)-1; m['full-full']['chance'] = by_chance(own[own > 0], int((~masked).sum())-1)
     return m | dict(accuracy_by_pair=evaluate(phi, t.identity, t.domain, by='pair', path=t.key, matrix=S, bootstrap=0, **v)['accuracy'])
 
 def run_row(

@@ -293,7 +293,7 @@ def outlook(tasks, jobs, seconds, found=()):
     end = f'{len(tasks)} tasks, {len(set(found) & set(tasks))} of them done: ' + ('nothing like them has been timed yet' if len(guess) == len(tasks) else f'about {clock(max(b for a, b in when.values()))} with {jobs} jobs ({clock(work)} of work), the first row after {clock(first)}')
     return '\n'.join([f"{'begins':>8}  {'takes':>8}  task", *lines, end + (f'; {len(guess)} tasks are of kinds that have not been timed' if 0 < len(guess) < len(tasks) else '')])
 
-# %% ../nbs/30a_reproduce.ipynb #c2ca8593
+# %% ../nbs/30a_reproduce.ipynb #4460ce9c
 def report(
     runs,  # Finished runs
     todo,  # Rows
@@ -327,7 +327,7 @@ def default_jobs():
 def page_files(nbs='nbs'):
     "The notebooks of tables, figures and claims (none outside a checkout)"
     ini = Path('settings.ini')
-    return sorted(Path(nbs).glob('4[0-5]_*.ipynb')) if ini.is_file() and 'lib_name = mfsr_nb' in ini.read_text(encoding='utf-8') else []
+    return sorted(Path(nbs).glob('4[0-6]_*.ipynb')) if ini.is_file() and 'lib_name = mfsr_nb' in ini.read_text(encoding='utf-8') else []
 
 @patch
 def page(self:Study, file):
@@ -335,7 +335,7 @@ def page(self:Study, file):
     try: import nbformat; from nbclient import NotebookClient; from nbclient.exceptions import CellExecutionError
     except ImportError: return None
     os.environ.setdefault('JUPYTER_PREFER_ENV_PATH', '1')                # this environment's kernel, not the user's own
-    f, at = Path(file), str(self.dest.resolve()); nb = nbformat.read(f, 4); env = dict(os.environ, MFSR_RESULTS=at, MFSR_STUDY=at, MFSR_PRESET=self.preset.name, MFSR_KIND=self.kind)
+    f, at = Path(file), str(self.dest.resolve()); nb = nbformat.read(f, 4); env = dict(os.environ, MFSR_RESULTS=at, MFSR_STUDY=at, MFSR_PRESET=self.preset.name, MFSR_KIND=self.kind, **(dict(MFSR_TEST=str(Path(self.test).resolve())) if self.test else {}))
     try: NotebookClient(nb, timeout=600, kernel_name='python3').execute(env=env, cwd=str(f.parent.resolve()), stderr=subprocess.DEVNULL)
     except CellExecutionError as e: print(f'{f}: not executed ({e.ename}: {e.evalue}); the runs are complete', file=sys.stderr); return None
     with write_beside(self.dest/f.name) as t: nbformat.write(nb, t)
