@@ -1,5 +1,7 @@
 "What a preset would cost: counts the arithmetic of every kind of training step at the preset's real sizes, measures steps here, and writes results/projection.json; with --times also what mfsr_reproduce --dry-run shows.  On a CPU small batches are measured and scaled; with --device cuda the real ones."
-import argparse, json, os, tempfile, time
+import argparse, json, os, sys, tempfile, time
+from contextlib import contextmanager, nullcontext
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -15,14 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from mfsr_nb.core import freeze, hardware, load_preset, settings, write_beside
 from mfsr_nb.dataset import decode
 from mfsr_nb.experiments import Study, rows
+from mfsr_nb.gan import CycleGAN, CycleLoss
 from mfsr_nb.generators import Classifier, VARIANTS, variant, with_steps
-from mfsr_nb.iamgan import train_iamgan
+from mfsr_nb.iamgan import IAMGAN, IAMLoss, train_iamgan
 from mfsr_nb.loading import to_square
-from mfsr_nb.partial import train_partial
+from mfsr_nb.partial import PARTIAL, train_partial
 from mfsr_nb.recognizer import Recognizer, loss_settings, train_recognizer
 from mfsr_nb.reproduce import plan
 from mfsr_nb.training import has_bf16
-from mfsr_nb.translators import EDITORS, make_translator, train_editor
+from mfsr_nb.translators import EDITORS, Editor, EditLoss, make_translator, train_editor
 from mfsr_nb.unet import UNet, train_unet
 
 RATES = (20, 100)                                              # TFLOP/s, sustained: assumed, see the notebook 47_cost
@@ -32,27 +35,31 @@ BIG = 10**9
 class Enough(Exception): "Enough steps have been seen"
 
 
+class Whole(nullcontext): parents = {'Global'}                 # the counter without its eye on modules, which cannot follow a gradient of a gradient
+
+
 class Meter(Callback):
-    "The arithmetic of the first step, the seconds of the others"
+    "The arithmetic of the first step, the seconds of the others (on a GPU after a few more)"
     order = 30                                                 # after all phases of a step, before samples and checkpoints
-    def __init__(self, steps): self.left, self.flop, self.seconds = steps, None, []
+    def __init__(self): self.warm, self.flop, self.seconds = 3, None, []
     def clock(self):
         "On a CPU this process's own seconds, so that nothing else on the machine counts"
         if CUDA: torch.cuda.synchronize()
         return time.perf_counter() if CUDA else time.process_time()
     def before_batch(self):
-        if self.flop is None: self.count = FlopCounterMode(display=False); self.count.__enter__()
+        if self.flop is None: self.count = counter(); self.count.__enter__()
         self.begin = self.clock()
     def after_batch(self):
-        if self.flop is None: self.count.__exit__(None, None, None); self.flop = self.count.get_total_flops()
-        elif CUDA and self.left > STEPS: self.left -= 1        # warm-up
-        else: self.seconds.append(self.clock()-self.begin)
-        if len(self.seconds) == STEPS: raise Enough
+        took, first = self.clock()-self.begin, self.flop is None
+        if first: self.count.__exit__(None, None, None); self.flop = self.count.get_total_flops()
+        elif CUDA and self.warm: self.warm -= 1; return
+        if not first or took > 2: self.seconds.append(took)    # of a long step the counting is no part
+        if len(self.seconds) >= STEPS or sum(self.seconds) > A.limit: raise Enough('of this')
 
 
 def watch(train):
     "(FLOP of a step, seconds of each of the next ones): of a function that takes callbacks"
-    m = Meter(STEPS+5)
+    m = Meter()
     with tempfile.TemporaryDirectory() as d, patch('mfsr_nb.gan.Samples.after_batch', lambda self: None):
         try: train(dest=d, cbs=[m], device=A.device, every=BIG)
         except Enough: pass
@@ -61,11 +68,11 @@ def watch(train):
 
 def calls(f):
     "The same for a function that is called"
-    m = Meter(STEPS)
+    m = Meter()
     with torch.inference_mode():
-        for _ in range(1+STEPS):
-            try: m.before_batch(); f(); m.after_batch()
-            except Enough: pass
+        try:
+            while True: m.before_batch(); f(); m.after_batch()
+        except Enough: pass
     return m.flop, m.seconds
 
 
@@ -86,13 +93,12 @@ def cut(p, batch, least=1):
 
 def recogniser(p, loss):
     "A step of a recogniser: (FLOP, seconds, images measured, images in a step)"
-    n, r, k = people(p), p.recognition, p.recognition.batch.images_per_identity; ids = cut(p, r.batch.identities*k, 2*k)//k
-    p = load_preset(p.name, recognition=dict(init='random', workers=0, batch=dict(identities=ids))); t = pd.DataFrame(dict(label=np.arange(n), domain=0)); px = Some(n, r.image_size); how = dict(seed=0, desc=loss)
-    if loss in ('interpret_fr', 'dfm'): name, start = loss, 1.
-    elif loss == 'dfm, matching': name, start = 'dfm', 0.
-    else: return *watch(lambda **kw: train_recognizer(t, px, r=p.recognition, schedule=schedule_of(p, 3000), loss=loss, options=loss_settings(p, loss)[1], **how, **kw)), ids*k, r.batch.identities*k
-    p = load_preset(p.name, recognition=dict(init='random', workers=0, batch=dict(identities=ids)), **({'losses': dict(dfm=dict(sliding=dict(start=start)))} if name == 'dfm' else {}))
-    return *watch(lambda **kw: train_partial(name, t, px, preset=p, schedule=schedule_of(p, 3000), **how, **kw)), ids*k, r.batch.identities*k
+    n, r, k = people(p), p.recognition, p.recognition.batch.images_per_identity; ids = cut(p, r.batch.identities*k, 2*k)//k; name, _, late = loss.partition(', ')
+    q = load_preset(p.name, recognition=dict(init='random', workers=0, batch=dict(identities=ids)), losses=dict(dfm=dict(sliding=dict(start=0. if late else 1.))))
+    t, px, how = pd.DataFrame(dict(label=np.arange(n), domain=0)), Some(n, r.image_size), dict(schedule=schedule_of(p, 3000), desc=loss)
+    if name in PARTIAL: m = watch(lambda **kw: train_partial(name, t, px, preset=q, **how, **kw))
+    else: m = watch(lambda **kw: train_recognizer(t, px, r=q.recognition, loss=name, options=loss_settings(q, name)[1], **how, **kw))
+    return *m, ids*k, r.batch.identities*k
 
 
 def schedule_of(p, steps): return freeze(settings(p.recognition.schedule.casia) | dict(steps=steps, milestones=[]))
@@ -137,24 +143,68 @@ def decoding(p):
     return out
 
 
-def unit(flop, seconds, batch, full, power=1):
-    "What is kept of a measurement, scaled to the whole batch"
-    k = (full/batch)**power; s = np.median(seconds)*k
-    return dict(batch=full, measured_batch=batch, tflop=flop*k/1e12, seconds=round(s, 6), seconds_least=round(min(seconds)*k, 6), seconds_most=round(max(seconds)*k, 6), tflop_per_second=round(flop*k/1e12/s, 4))
+@contextmanager
+def weightless():
+    "Networks and images made within have shapes and no numbers: whole batches can be counted on any machine"
+    with torch.device('meta'), patch('torch.autocast', lambda *a, **k: nullcontext()), patch('torch.is_autocast_enabled', lambda *a: False): yield
 
 
-def units(p):
-    "name -> `unit`"
-    out = {}
-    def add(name, *m, **kw): out[name] = unit(*m, **kw); print(f"{p.name}: {name}: {out[name]['tflop']:.4f} TFLOP, {out[name]['seconds']:.3f} s ({out[name]['measured_batch']} of {out[name]['batch']}), {1e3*out[name]['tflop_per_second']:.0f} GFLOP/s", flush=True)
-    for l in ('softmax', 'dcr', 'interpret_fr', 'dfm'): add(f'step {l}', *recogniser(p, l))
-    m = recogniser(p, 'dfm, matching'); plain = recogniser(p, 'dfm')                                                  # the matching goes with the square of a batch
-    b, full = m[2], m[3]; d = unit(m[0]-plain[0], np.maximum(1e-9, np.median(m[1])-np.array(plain[1])), b, full, 2); s = out['step dfm']
-    out['step dfm, matching'] = s | dict(tflop=s['tflop']+d['tflop'], **{k: round(s[k]+d[k], 6) for k in ('seconds', 'seconds_least', 'seconds_most')}); out['step dfm, matching']['tflop_per_second'] = round(out['step dfm, matching']['tflop']/out['step dfm, matching']['seconds'], 4)
-    add('step S', *segmenter(p))
-    for g in ('cyclegan', 'iamgan', *EDITORS): add(f'step {g}', *generator(p, g))
-    for w in ('embed', 'find', 'iamgan', *EDITORS): add(w if w in ('embed', 'find') else f'mask by {w}', *inference(p, w))
-    return out
+def counter(): c = FlopCounterMode(display=False); c.mod_tracker = Whole(); return c
+
+
+def count(p, what):
+    "(images in a step, FLOP of the step) of a whole batch, for what `units` names"
+    n, r, s = people(p), p.recognition, p.segmentation; kind, _, name = what.partition(' '); name, _, late = name.partition(', '); seen = counter()
+    image = lambda n, size: torch.zeros(n, 3, size, size).to(memory_format=torch.channels_last); net = lambda size: Recognizer(n, r.backbone, r.neck.linear, size, r.neck.pool, r.normalize_input)
+    with weightless():
+        if kind != 'step':
+            with torch.no_grad():
+                if kind == 'embed': m, x = net(r.image_size).eval(), torch.zeros(1, r.image_size, r.image_size, 3, dtype=torch.uint8); f = m.phi
+                elif kind == 'find': f, x = UNet(s.widths, p.iamgan.image_size).eval(), image(1, p.iamgan.image_size)
+                else: o = variant(p, what.split()[-1]); f, x = make_translator(what.split()[-1], size=o.image_size, **settings(o.generator)).eval().translate, image(1, o.image_size)
+                with seen: f(x)
+            return 1, seen.get_total_flops()
+        if name in ('softmax', 'dcr', *PARTIAL):
+            B = r.batch.identities*r.batch.images_per_identity; x = torch.zeros(B, r.image_size, r.image_size, 3, dtype=torch.uint8)
+            m = PARTIAL[name][1](n, load_preset(p.name, recognition=dict(init='random')).recognition, getattr(p.losses, name), 3000) if name in PARTIAL else net(r.image_size); m.train(); m.n_steps = torch.zeros((), dtype=torch.long, device='cpu')
+            if name == 'dfm': m.start = 0 if late else 1
+            with seen: out = m(x); sum(o.float().sum() for o in (out.values() if isinstance(out, dict) else out) if isinstance(o, torch.Tensor)).backward()
+            return B, seen.get_total_flops()
+        if name == 'S':
+            m, x = UNet(s.widths, s.image_size).train(), image(s.batch_size, s.image_size)
+            with seen: m(x).sum().backward()
+            return s.batch_size, seen.get_total_flops()
+        o = variant(p, name); o = freeze(settings(o) | (dict(pool_size=0) if name not in EDITORS else {}), 'Section'); B = o.batch_size//2*o.n_critic if name in EDITORS else o.batch_size
+        m = Editor(o) if name in EDITORS else CycleGAN(o) if name == 'cyclegan' else IAMGAN(o, S=UNet(s.widths, o.image_size), C=Classifier(net(o.image_size))); loss = (EditLoss if name in EDITORS else CycleLoss if name == 'cyclegan' else IAMLoss)(o); m.train(); m.n_steps = torch.zeros((), dtype=torch.long, device='cpu')
+        f, x, ids, out = image(B, o.image_size), image(B, o.image_size), torch.zeros(B, dtype=torch.long), {}
+        for i, phase in enumerate(m.phases):
+            on = {id(q) for k in m.nets(phase) for q in k.parameters()}
+            for q in m.parameters(): q.requires_grad_(id(q) in on)
+            with seen_by(seen): out |= m(f, x, phase, out); (getattr(loss, phase) if i else loss)(out, ids).backward()
+        return o.batch_size, seen.total
+
+
+@contextmanager
+def seen_by(c):
+    "Counting that adds up over several times"
+    one = counter()
+    with one: yield
+    c.total = getattr(c, 'total', 0)+one.get_total_flops()
+
+
+def units(p, have, keep):
+    "name -> what a step or an image takes: counted for the whole batch, and measured where that is wanted and lacking; `keep(units so far)` after each new one"
+    jobs = {f'step {l}': (recogniser, l) for l in ('softmax', 'dcr', *PARTIAL, 'dfm, matching')} | {'step S': (segmenter,)} | {f'step {g}': (generator, g) for g in ('cyclegan', 'iamgan', *EDITORS)}
+    jobs |= {w: (inference, w) for w in ('embed', 'find')} | {f'mask by {g}': (inference, g) for g in ('iamgan', *EDITORS)}
+    for k in jobs: B, flop = count(p, k); have[k] = {o: v for o, v in have.get(k, {}).items()} | dict(batch=B, tflop=flop/1e12); keep(have); print(f'{p.name}: {k}: {flop/1e12:.4f} TFLOP for {B} images', flush=True)
+    for k, (f, *args) in jobs.items():
+        u = have[k]
+        if 'seconds' in u or not any(fnmatch(k, o) for o in A.measure): continue
+        flop, s, batch, _ = f(p, *args); s, flop = np.array(s)*u['batch']/batch, flop*u['batch']/batch/1e12
+        if abs(flop/u['tflop']-1) > .02: sys.exit(f"project: {p.name}, {k}: {u['tflop']:.4f} TFLOP counted, {flop:.4f} in the step that was made")      # all but linear in the batch: DFM's comparison of pairs is a few thousandths of its step
+        u |= dict(measured_batch=batch, counted_in_step=flop, seconds=round(float(np.median(s)), 6), seconds_least=round(s.min(), 6), seconds_most=round(s.max(), 6), steps=len(s)); u['tflop_per_second'] = round(u['tflop']/u['seconds'], 4); keep(have)
+        print(f"{p.name}: {k}: {u['seconds']:.3f} s ({batch} of {u['batch']} images), {1e3*u['tflop_per_second']:.0f} GFLOP/s", flush=True)
+    return have
 
 
 def counts_of(p):
@@ -167,9 +217,10 @@ def counts_of(p):
 def parts(p, kind, row):
     "unit -> how many of them a task of a kind takes"
     train, test, seg = counts_of(p); what, *rest = kind.split(' '); steps = lambda w: getattr(p.recognition.schedule, w).steps
+    if what == 'run' and (row.loss, row.masks) == ('softmax', ''): return dict(embed=test)                               # its training is a task of its own
     if what == 'run':
-        loss, n = loss_settings(p, row.loss)[0] if row.loss not in ('interpret_fr', 'dfm') else row.loss, steps(row.train); late = n-round(n*p.losses.dfm.sliding.start) if loss == 'dfm' else 0
-        return {f"step {loss if loss in ('dcr', 'interpret_fr', 'dfm') else 'softmax'}": n-late, **({'step dfm, matching': late} if late else {}), 'embed': test}
+        loss, n = loss_settings(p, row.loss)[0] if row.loss not in PARTIAL else row.loss, steps(row.train); late = n-round(n*p.losses.dfm.sliding.start) if loss == 'dfm' else 0
+        return {f"step {loss if loss in ('dcr', *PARTIAL) else 'softmax'}": n-late, **({'step dfm, matching': late} if late else {}), 'embed': test}
     if what == 'softmax': return {'step softmax': steps(rest[0])}
     if what == 'segmenter': s = p.segmentation; return {'step S': round(s.epochs*.9*(seg+s.full_faces)/s.batch_size)}                                # a tenth is held out
     if what == 'masks' and rest[0] in VARIANTS:
@@ -190,27 +241,32 @@ def tasks_of(p):
     return {n: dict(kind=t.kind, what=t.what, parts=parts(p, t.kind, t.args[0] if t.what == 'run' else None), rows=sorted(need[n])) for n, t in todo.items()}
 
 
+def save(f, o):
+    with write_beside(f) as t: t.write_text(json.dumps(o, indent=1)+'\n', encoding='utf-8')
+
+
 def main():
-    f = ROOT/'results'/'projection.json'; out = json.loads(f.read_text(encoding='utf-8')) if f.is_file() else dict(presets={})
+    f, g = ROOT/'results'/'projection.json', ROOT/'results'/'times.json'; load = lambda f: json.loads(f.read_text(encoding='utf-8')) if f.is_file() else {}
     for name in A.presets:
-        p = load_preset(name); us = out['presets'].get(name, {}).get('units') if A.keep else None
-        dec = decoding(p); d = dict(hardware=torch.cuda.get_device_name() if CUDA else hardware(), device=A.device, threads=torch.get_num_threads(), bf16=has_bf16(A.device), decoding=dict(seconds=float(np.median(dec)), seconds_least=min(dec), seconds_most=max(dec)))
-        d = (out['presets'][name] if us else d) | dict(units=us or units(p), images=dict(train=counts_of(p)[0], test=counts_of(p)[1], labelled=counts_of(p)[2]), tasks=tasks_of(p)); out['presets'][name] = d
-        out['rates'] = list(RATES)
-        with write_beside(f) as t: t.write_text(json.dumps(out, indent=1)+'\n', encoding='utf-8')
+        p, out = load_preset(name), load(f) or dict(presets={}); out['rates'] = list(RATES); now = dict(hardware=torch.cuda.get_device_name() if CUDA else hardware(), device=A.device, threads=torch.get_num_threads(), bf16=has_bf16(A.device))
+        d = out['presets'].get(name, {}); d = out['presets'][name] = d if A.keep and all(d.get(k) == v for k, v in now.items()) else now | dict(units={})
+        if 'decoding' not in d: s = decoding(p); d['decoding'] = dict(seconds=round(float(np.median(s)), 6), seconds_least=round(min(s), 6), seconds_most=round(max(s), 6))
+        train, test, labelled = counts_of(p); d |= dict(images=dict(train=train, test=test, labelled=labelled), tasks=tasks_of(p)); units(p, d['units'], lambda _: save(f, out)); save(f, out)
         if A.times:
-            g = ROOT/'results'/'times.json'; o = json.loads(g.read_text(encoding='utf-8')) if g.is_file() else {}; per = {k: (u['seconds'] if CUDA else u['tflop']/A.times) for k, u in d['units'].items()}
+            o = load(g); per = {k: (u['seconds'] if CUDA else u['tflop']/A.times) for k, u in d['units'].items()}
             o[name] = dict(hardware=f"{d['hardware']}, projected from measured steps" if CUDA else f'no machine: projected for a GPU that sustains {A.times:g} TFLOP/s', seconds=dict(sorted({t['kind']: round(sum(per[k]*n for k, n in t['parts'].items()), 1) for t in d['tasks'].values() if t['parts']}.items())))
-            with write_beside(g) as t: t.write_text(json.dumps(o, indent=1)+'\n', encoding='utf-8')
+            save(g, o)
 
 
 if __name__ == '__main__':
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument('presets', nargs='*', default=['mini', 'gpu', 'paper'])
     a.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    a.add_argument('--steps', type=int, default=2, help='steps timed, after the first')
+    a.add_argument('--steps', type=int, default=5, help='steps timed of each kind')
+    a.add_argument('--limit', type=float, default=10, help='no more of them after so many seconds')
     a.add_argument('--most', type=int, default=2, help='images of a batch on a CPU (recognisers: two people)')
-    a.add_argument('--keep', action='store_true', help='measure nothing: count tasks again with the units in the file')
+    a.add_argument('--measure', nargs='*', default=['*'], help='kinds of steps to measure, such as "step S" or "step *gan"; with nothing behind it only counts')
+    a.add_argument('--keep', action='store_true', help='measure only what the file lacks')
     a.add_argument('--times', type=float, default=0, help='write results/times.json for a GPU of so many TFLOP/s')
     A = a.parse_args(); CUDA, STEPS = A.device.startswith('cuda'), A.steps
     if not CUDA: torch.set_num_threads(1)
