@@ -196,10 +196,12 @@ def units(p, have, keep):
     "name -> what a step or an image takes: counted for the whole batch, and measured where that is wanted and lacking; `keep(units so far)` after each new one"
     jobs = {f'step {l}': (recogniser, l) for l in ('softmax', 'dcr', *PARTIAL, 'dfm, matching')} | {'step S': (segmenter,)} | {f'step {g}': (generator, g) for g in ('cyclegan', 'iamgan', *EDITORS)}
     jobs |= {w: (inference, w) for w in ('embed', 'find')} | {f'mask by {g}': (inference, g) for g in ('iamgan', *EDITORS)}
-    for k in jobs: B, flop = count(p, k); have[k] = {o: v for o, v in have.get(k, {}).items()} | dict(batch=B, tflop=flop/1e12); keep(have); print(f'{p.name}: {k}: {flop/1e12:.4f} TFLOP for {B} images', flush=True)
+    for k in jobs:
+        if 'tflop' in have.get(k, {}): continue
+        B, flop = count(p, k); have[k] = dict(batch=B, tflop=flop/1e12); keep(have); print(f'{p.name}: {k}: {flop/1e12:.4f} TFLOP for {B} images', flush=True)
     for k, (f, *args) in jobs.items():
         u = have[k]
-        if 'seconds' in u or not any(fnmatch(k, o) for o in A.measure): continue
+        if 'seconds' in u or not any(fnmatch(f'{p.name} {k}', o) for o in A.measure): continue
         flop, s, batch, _ = f(p, *args); s, flop = np.array(s)*u['batch']/batch, flop*u['batch']/batch/1e12
         if abs(flop/u['tflop']-1) > .02: sys.exit(f"project: {p.name}, {k}: {u['tflop']:.4f} TFLOP counted, {flop:.4f} in the step that was made")      # all but linear in the batch: DFM's comparison of pairs is a few thousandths of its step
         u |= dict(measured_batch=batch, counted_in_step=flop, seconds=round(float(np.median(s)), 6), seconds_least=round(s.min(), 6), seconds_most=round(s.max(), 6), steps=len(s)); u['tflop_per_second'] = round(u['tflop']/u['seconds'], 4); keep(have)
@@ -252,7 +254,7 @@ def main():
         d = out['presets'].get(name, {}); d = out['presets'][name] = d if A.keep and all(d.get(k) == v for k, v in now.items()) else now | dict(units={})
         if 'decoding' not in d: s = decoding(p); d['decoding'] = dict(seconds=round(float(np.median(s)), 6), seconds_least=round(min(s), 6), seconds_most=round(max(s), 6))
         train, test, labelled = counts_of(p); d |= dict(images=dict(train=train, test=test, labelled=labelled), tasks=tasks_of(p)); units(p, d['units'], lambda _: save(f, out)); save(f, out)
-        if A.times:
+        if A.times and p.recognition.image_size > 64:          # small presets are run, not projected
             o = load(g); per = {k: (u['seconds'] if CUDA else u['tflop']/A.times) for k, u in d['units'].items()}
             o[name] = dict(hardware=f"{d['hardware']}, projected from measured steps" if CUDA else f'no machine: projected for a GPU that sustains {A.times:g} TFLOP/s', seconds=dict(sorted({t['kind']: round(sum(per[k]*n for k, n in t['parts'].items()), 1) for t in d['tasks'].values() if t['parts']}.items())))
             save(g, o)
@@ -265,7 +267,7 @@ if __name__ == '__main__':
     a.add_argument('--steps', type=int, default=5, help='steps timed of each kind')
     a.add_argument('--limit', type=float, default=10, help='no more of them after so many seconds')
     a.add_argument('--most', type=int, default=2, help='images of a batch on a CPU (recognisers: two people)')
-    a.add_argument('--measure', nargs='*', default=['*'], help='kinds of steps to measure, such as "step S" or "step *gan"; with nothing behind it only counts')
+    a.add_argument('--measure', nargs='*', default=['*'], help='what to measure, such as "paper step S" or "mini *"; with nothing behind it only counts')
     a.add_argument('--keep', action='store_true', help='measure only what the file lacks')
     a.add_argument('--times', type=float, default=0, help='write results/times.json for a GPU of so many TFLOP/s')
     A = a.parse_args(); CUDA, STEPS = A.device.startswith('cuda'), A.steps
