@@ -56,19 +56,27 @@ def small_net(
     "A residual net for CPUs: (B, 3, S, S) -> (B, 192, S/16, S/16)"
     return nn.Sequential(*_conv(3, widths[0], 2), nn.ReLU(True), *[Residual(i, o) for i,o in zip(widths, widths[1:])])
 
+def _fetch(
+    name, # Of the backbone
+    make, # () -> network, which may download its weights
+):
+    "The network; raises `InputError` where its weights are not here and cannot be downloaded"
+    try: return make()
+    except OSError as e: raise InputError(f'backbone {name}: its ImageNet weights are not in {torch.hub.get_dir()} and cannot be downloaded ({e}): copy them there from a machine with network, or set recognition.init to random') from e
+
 def backbone(
     name:str,      # `small`; a name of torchvision: resnet50, mobilenet_v3_small, convnext_tiny, ...; `timm:` and a name of timm
     init='random', # `imagenet` takes the library's weights (downloaded once)
 ):
-    "A network from images (B, 3, S, S) to feature maps (B, C, h, w); raises `InputError` on an unknown name"
+    "A network from images (B, 3, S, S) to feature maps (B, C, h, w); raises `InputError` on an unknown name, and where weights cannot be downloaded"
     if name == 'small': return small_net()
     if name.startswith('timm:'):
         try: import timm
         except ImportError as e: raise InputError(f'backbone {name}: timm is not installed: pip install timm, or use a network of torchvision') from e
         if name[5:] not in timm.list_models(): raise InputError(f'unknown backbone {name!r}: timm.list_models() tells their names')
-        return timm.create_model(name[5:], pretrained=init == 'imagenet', num_classes=0, global_pool='')
+        return _fetch(name, lambda: timm.create_model(name[5:], pretrained=init == 'imagenet', num_classes=0, global_pool=''))
     if name not in torchvision.models.list_models(torchvision.models): raise InputError(f'unknown backbone {name!r}: use small, resnet18, resnet50 or another network of torchvision')
-    net = torchvision.models.get_model(name, weights='DEFAULT' if init == 'imagenet' else None)
+    net = _fetch(name, lambda: torchvision.models.get_model(name, weights='DEFAULT' if init == 'imagenet' else None))
     if hasattr(net, 'layer4'): return nn.Sequential(*list(net.children())[:-2])                     # a residual net
     if not hasattr(net, 'features') or name.startswith('swin'): raise InputError(f'backbone {name!r}: gives no feature map: use a convolutional network')
     return net.features
