@@ -9,7 +9,7 @@ __all__ = ['command', 'mfsr_audit', 'mfsr_align', 'mfsr_world', 'mfsr_mask', 'mf
 # %% ../nbs/31_cli.ipynb #e12f83b5
 import errno, functools, os, sys
 
-from fastcore.script import Param, call_parse, store_true
+from fastcore.script import call_parse, store_true
 
 from .core import InputError
 
@@ -279,8 +279,8 @@ def mfsr_reproduce(
 @command
 def mfsr_merge(
     results:str,             # Folder of the registry that is added to
-    others:Param('Folders of studies, or of other registries', str, nargs='+'),
+    studies:str,             # Folders of studies, or of other registries, separated by commas
 ):
     "Bring the runs, cards and records of several machines together; what is there already stays as it is"
     from mfsr_nb.experiments import merge_runs
-    print('{}: {} runs and {} other files added'.format(results, *merge_runs(results, *others)))
+    print('{}: {} runs and {} other files added'.format(results, *merge_runs(results, *studies.split(','))))
