@@ -119,7 +119,7 @@ def plan(
             if f'draw {p}' not in out: last[:] = [add('data', f'draw {p}', (p,), last, f'data {p}')]
         return [f'draw {p}' for p in parts]
     def segmenter(): return [add('segmenter', 'S', (), data('casia', 'mfsr_seg'))]
-    def softmax(train, s): return [add('softmax', f'Softmax on full faces of {train}, seed {s}', (train, s), data(train), f'softmax {train}', s)]
+    def softmax(train, s): return [add('softmax', f'Softmax on full faces of {train}, seed {s}', (train, s), data(train, 'mfsr_rec'), f'softmax {train}', s)]
     def masks(r, s):
         if r.masks in ('', 'true'): return data(f'{r.train}_true') if r.masks else []
         if r.masks not in VARIANTS: return [add('masks', f'masks by {r.masks} for {r.train}', (r, s), data(r.train), f'masks {r.masks} {r.train}')]
@@ -332,12 +332,12 @@ def page_files(nbs='nbs'):
 @patch
 def page(self:Study, file):
     "Execute a notebook on the study's runs, into its folder; returns the new file, or None and a word where it fails"
-    try: import nbformat; from nbclient import NotebookClient; from nbclient.exceptions import CellExecutionError
+    try: import nbformat; from nbclient import NotebookClient
     except ImportError: return None
     os.environ.setdefault('JUPYTER_PREFER_ENV_PATH', '1')                # this environment's kernel, not the user's own
     f, at = Path(file), str(self.dest.resolve()); nb = nbformat.read(f, 4); env = dict(os.environ, MFSR_RESULTS=at, MFSR_STUDY=at, MFSR_PRESET=self.preset.name, MFSR_KIND=self.kind, **(dict(MFSR_TEST=str(Path(self.test).resolve())) if self.test else {}))
     try: NotebookClient(nb, timeout=600, kernel_name='python3').execute(env=env, cwd=str(f.parent.resolve()), stderr=subprocess.DEVNULL)
-    except CellExecutionError as e: print(f'{f}: not executed ({e.ename}: {e.evalue}); the runs are complete', file=sys.stderr); return None
+    except Exception as e: print(f"{f}: not executed ({type(e).__name__}: {(str(e).strip().splitlines() or [''])[-1]}); the runs are complete", file=sys.stderr); return None
     with write_beside(self.dest/f.name) as t: nbformat.write(nb, t)
     return self.dest/f.name
 
