@@ -238,7 +238,7 @@ class View:
         typical = np.median([*seconds.values()] or [1]); self.weight = {n: max(seconds.get(t.kind, typical), .01) for n, t in tasks.items()}
         self.found, self.now, self.begun, self.over, self.tty, self.last = set(found), {}, {}, set(), os.isatty(2), time.time()
         self.bar = tqdm(total=sum(self.weight.values()), initial=self.so_far(), smoothing=0, leave=self.tty, delay=1, file=sys.stderr if self.tty else io.StringIO(), dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}%|{bar:12}| {elapsed}<{remaining}{postfix}')
-        self.show()
+        self.start, self.first = time.time(), self.so_far(); self.show()
     def so_far(self):
         part = lambda n: min(.95*self.weight[n], time.time()-self.begun[n])          # a task that takes longer than its kind waits just before its end
         return sum(self.weight[n] for n in self.over | (self.found-set(self.begun)))+sum(part(n) for n in set(self.begun)-self.over)
@@ -254,8 +254,8 @@ class View:
         self.bar.set_description_str(f'{len(self.over)} of {len(self.weight)} done', refresh=False); self.bar.set_postfix_str(self.text(), refresh=False); self.bar.n = min(self.so_far(), self.bar.total)
         if self.tty: self.bar.refresh() if time.time()-self.last > .2 else None
         if time.time()-self.last > (.2 if self.tty else 30):
-            self.last = time.time(); f = self.bar.format_dict; rate = (f['n']-f['initial'])/max(f['elapsed'], 1e-9)
-            if not self.tty: print(f"{len(self.over)} of {len(self.weight)} done, {tqdm.format_interval(f['elapsed'])} so far, about {tqdm.format_interval((f['total']-f['n'])/rate) if rate > 0 else '?'} left: {self.text()}", file=sys.stderr, flush=True)
+            self.last = time.time(); took, n = self.last-self.start, self.so_far(); rate = (n-self.first)/max(took, 1e-9)
+            if not self.tty: print(f"{len(self.over)} of {len(self.weight)} done, {tqdm.format_interval(took)} so far, about {tqdm.format_interval(max(sum(self.weight.values())-n, 0)/rate) if rate > 0 else '?'} left: {self.text()}", file=sys.stderr, flush=True)
     def close(self): self.bar.close()
 
 # %% ../nbs/30a_reproduce.ipynb #83571a70
