@@ -141,12 +141,12 @@ def by_cell(
     preset, # Name of the preset
     cells=(), # Cells that shall be compared
 ):
-    "cell -> runs of this kind and preset in the order of their seeds; only those with the settings and data of the newest, and with `cells` only those whose recognisers were trained for as many steps: the latest number that all these cells have"
+    "cell -> runs of this kind and preset in the order of their seeds; only those with the settings and data of the newest, one of each seed, and with `cells` only those whose recognisers were trained for as many steps: the latest number that all these cells have"
     out, same, steps = {}, lambda r: (r['config'], r['data']), lambda r: r.get('train', {}).get('steps')
     runs = [r for r in runs if (r['kind'], r['preset']) == (kind, preset)]; each = [o for c in cells if (o := {steps(r) for r in runs if c in r['cells']})]
     if each and (common := set.intersection(*each)): latest = [steps(r) for r in runs if steps(r) in common and set(r['cells']) & set(cells)][-1]; runs = [r for r in runs if steps(r) == latest]
     for r in runs:
-        for c in r['cells']: out[c] = [o for o in out.get(c, []) if same(o) == same(r)] + [r]
+        for c in r['cells']: out[c] = [o for o in out.get(c, []) if same(o) == same(r) and o['seed'] != r['seed']] + [r]
     return {c: sorted(rs, key=lambda r: r['seed']) for c,rs in out.items()}
 
 def table(
@@ -199,13 +199,14 @@ def contrast(
     metric='rank1', # The paper's name of a column
     times:int=2000, # Resamples
 ):
-    "(weighted sum of the cells in points, half-width of its 95 % interval over seeds and people, seeds that all cells have); NaN where they share none, or only one"
+    "(weighted sum of the cells in points, half-width of its 95 % interval over seeds and people, seeds that all cells have); NaN where they share none, or only one, or were tested on others"
     runs = [{r['seed']: r['metrics'] for r in found.get(c, [])} for c in weights]; s = sorted(set.intersection(*(set(o) for o in runs))); w = np.array([*weights.values()])
     if not s: return np.nan, np.nan, 0
     x = 100*np.array([sum(k*o[i][METRICS[metric]] for k, o in zip(w, runs)) for i in s]); n = len(s)
     if n == 1: return x[0], np.nan, 1
     people = [[o[i].get('people') for i in s] for o in runs]
     if metric not in ('rank1', 'map') or not all(p for o in people for p in o): return (*interval95(x), n)
+    if any(p['n'] != people[0][0]['n'] for o in people for p in o): return np.nan, np.nan, 0            # other people were tested
     size = np.array(people[0][0]['n']); each = lambda p: np.array(p['rank1'] if metric == 'rank1' else np.multiply(p['map'], p['n']), float)
     return x.mean(), spread(100*sum(k*np.stack([each(p) for p in o]) for k, o in zip(w, people)), size, times), n
 

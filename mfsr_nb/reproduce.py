@@ -40,7 +40,7 @@ def choose_rows(
     every, out = rows(tables), []
     if not only: return every
     fits = lambda r, p: any(fnmatch(o.lower(), p.lower()) for o in (r.name, *r.cells))
-    for p in (o.strip() for o in only.split(',')):
+    for p in [only] if any(fits(r, only) for r in every) else [o.strip() for o in only.split(',')]:          # some names have a comma
         if not (found := [r for r in every if fits(r, p)]): raise InputError(f"--rows {p!r} fits no row of tables {','.join(tables)}: use names such as {', '.join(repr(r.name) for r in every[:3])}, cells such as {every[-1].cells[0]!r}, or wild cards")
         out += found
     return [r for r in every if r in out]
@@ -133,7 +133,7 @@ def plan(
             if study.has_card(r) and (r.train == 'casia' or not study.drawn): add('card', f'card of {study.card_name(r, s)[:-5]}', (r, s), [*masks(r, s), *segmenter(), *softmax(r.train, s+1)], f'card {r.masks}', s)
         three = {(r.loss, r.masks): r for r in reversed(todo)}; looks = [three.get(o) for o in (('softmax', ''), ('softmax', 'iamgan'), ('dcr', 'iamgan'))]
         if all(looks) and study.has_card(looks[1]): add('attention', f'where they look, seed {s}', (tuple(looks), s), [*segmenter(), *(f'{r.name}, seed {s}' for r in looks)], seed=s)
-    for p in pages: add('page', Path(p).name, (str(p),), [*out], f'page {Path(p).stem}', max(seeds))
+    for p in pages: add('page', Path(p).name, (str(p),), [n for n, t in out.items() if t.what != 'page'], f'page {Path(p).stem}', max(seeds))
     return out
 
 # %% ../nbs/30a_reproduce.ipynb #0bcaefdb
