@@ -26,7 +26,7 @@ from .loading import load_pixels
 from .mask_folder import mask_folder
 from .protocol import by_chance, evaluate, make_pairs, read_pairs, write_pairs
 from .partial import PARTIAL, similarity, train_partial
-from .recognizer import LOSS_VARIANTS, embed_pixels, fingerprint, load_recognizer, loss_settings, refuse_overlap, train_recognizer, training_set
+from .recognizer import LOSS_VARIANTS, embed_pixels, fingerprint, load_recognizer, loss_settings, refuse_overlap, start_weights, train_recognizer, training_set
 from .training import file_hash
 from .translate import translate_folder
 from .translators import load_translator
@@ -357,6 +357,11 @@ def segmenter(self:Study):
     make_segmenter(self.labelled or self.data('mfsr_seg'), at, self.preset, self.data('casia'), skip_bad=self.skip_bad, every=self.every); return at/'weights.safetensors'
 
 # %% ../nbs/30_experiments.ipynb #8e9b980a
+@patch
+def start(self:Study, train, seed):
+    "File of the weights that all runs of a seed begin with, trained if need be; None where the preset has no `start`"
+    return start_weights(*self.decode(training_set(self.data(train), None, self.skip_bad)), self.dest/'train', self.preset.recognition, seed, every=self.every)
+
 @patch
 def softmax(self:Study, train, seed):
     "File of the full-face Softmax model of a training world, trained if need be"

@@ -91,7 +91,7 @@ def shortened(
     return freeze(o | dict(name=f'{p.name}-cut'))
 
 # %% ../nbs/30a_reproduce.ipynb #b1078776
-MAKE = dict(data=lambda study, part: study.data(part), segmenter=lambda study: study.segmenter(), softmax=lambda study, train, seed: study.softmax(train, seed),
+MAKE = dict(data=lambda study, part: study.data(part), segmenter=lambda study: study.segmenter(), start=lambda study, train, seed: study.start(train, seed), softmax=lambda study, train, seed: study.softmax(train, seed),
             masks=lambda study, row, seed: study.masked(row, seed), run=run_row, card=lambda study, row, seed: study.card(row, seed), attention=lambda study, rows, seed: study.attention(rows, seed), page=lambda study, page: study.page(page))
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def plan(
             if f'draw {p}' not in out: last[:] = [add('data', f'draw {p}', (p,), last, f'data {p}')]
         return [f'draw {p}' for p in parts]
     def segmenter(): return [add('segmenter', 'S', (), data('casia', 'mfsr_seg'))]
-    def softmax(train, s): return [add('softmax', f'Softmax on full faces of {train}, seed {s}', (train, s), data(train, 'mfsr_rec'), f'softmax {train}', s)]
+    def start(train, s): return [add('start', f'start on full faces of {train}, seed {s}', (train, s), data(train), f'start {train}', s)] if hasattr(study.preset.recognition, 'start') else []
+    def softmax(train, s): return [add('softmax', f'Softmax on full faces of {train}, seed {s}', (train, s), [*data(train, 'mfsr_rec'), *start(train, s)], f'softmax {train}', s)]
     def masks(r, s):
         if r.masks in ('', 'true'): return data(f'{r.train}_true') if r.masks else []
         if r.masks not in VARIANTS: return [add('masks', f'masks by {r.masks} for {r.train}', (r, s), data(r.train), f'masks {r.masks} {r.train}')]
@@ -128,7 +129,7 @@ def plan(
     for s in seeds:
         for r in todo:
             data(r.train, 'mfsr_rec'); m = masks(r, s)
-            add('run', f'{r.name}, seed {s}', (r, s), [*data(r.train, 'mfsr_rec'), *m, *(softmax(r.train, s) if (r.loss, r.masks) == ('softmax', '') else ())], f"run {r.loss} {r.train} {'masked' if m else 'full'}", s)
+            add('run', f'{r.name}, seed {s}', (r, s), [*data(r.train, 'mfsr_rec'), *start(r.train, s), *m, *(softmax(r.train, s) if (r.loss, r.masks) == ('softmax', '') else ())], f"run {r.loss} {r.train} {'masked' if m else 'full'}", s)
         for r in todo:
             if study.has_card(r) and (r.train == 'casia' or not study.drawn): add('card', f'card of {study.card_name(r, s)[:-5]}', (r, s), [*masks(r, s), *segmenter(), *softmax(r.train, s+1)], f'card {r.masks}', s)
         three = {(r.loss, r.masks): r for r in reversed(todo)}; looks = [three.get(o) for o in (('softmax', ''), ('softmax', 'iamgan'), ('dcr', 'iamgan'))]
