@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from .core import InputError, load_preset, write_beside
+from .core import InputError, load_preset, read_records, write_beside
 from .dataset import landmarks, open_pixels, read, read_generated
 from .loading import to_square
 from .masking import kp_cvx, landmarks68
@@ -264,13 +264,7 @@ def read_cards(
     folder, # Where `write_card` wrote
 ):
     "The cards in a folder, by file name; raises `InputError` where there are none, or on a file that is no card"
-    out = []
-    for f in sorted(Path(folder).glob('*.json')):
-        try: c = json.loads(f.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as e: raise InputError(f'{f}: not readable as JSON ({e}): remove it, or write the card again') from e
-        if not isinstance(c, dict) or not {'name', 'metrics'} <= set(c): raise InputError(f'{f}: not a card: move it elsewhere')
-        out.append(c)
-    if not out: raise InputError(f'{folder}: no cards here: write some with write_card')
+    if not (out := read_records(folder, 'a card', ('name', 'metrics'))): raise InputError(f'{folder}: no cards here: write some with write_card')
     return out
 
 # %% ../nbs/15_card.ipynb #b9fde5e3

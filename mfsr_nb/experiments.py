@@ -27,7 +27,7 @@ from .mask_folder import mask_folder
 from .protocol import by_chance, evaluate, make_pairs, read_pairs, write_pairs
 from .partial import PARTIAL, similarity, train_partial
 from .recognizer import LOSS_VARIANTS, embed_pixels, fingerprint, load_recognizer, loss_settings, refuse_overlap, start_weights, train_recognizer, training_set
-from .training import file_hash
+from .training import file_hash, pick_device
 from .translate import translate_folder
 from .translators import load_translator
 from .unet import load_unet, mask_probability
@@ -302,13 +302,14 @@ class Study:
     def data(self, part):
         "Folder of a data set, drawn if need be"
         if not self.drawn: return dict(mfsr_rec=self.test, mfsr_seg=self.pile).get(part) or self.train.get(part) or next(iter(self.train.values()))
-        write_world(self.dest/'world', self.preset.world, [part]); return self.dest/'world'/part
-    def masked(self, row, seed=0):
-        "Folder of a row's masked training faces, made if need be; None for a row without"
+        write_world(self.dest/'world', self.preset.world, [part], device=str(pick_device(None))); return self.dest/'world'/part
+    def masked(self, row, seed=0, check=False):
+        "Folder of a row's masked training faces, made if need be (and compared with the data by `check`); None for a row without"
         if row.masks in VARIANTS: return self.generated(row, seed)[0]
         if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
         out = self.dest/'generated'/row.train/row.masks
-        self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1]); return out
+        if check or not (out/'recipe.jsonl').is_file(): self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1])
+        return out
     def leave_out(self, bad):
         "Count and list what --skip_bad leaves out"
         if new := sorted(set(bad)-self.unreadable): print(f'left out {len(new)} images:', *new, sep='\n  ', file=sys.stderr); self.unreadable |= set(new)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import FULL, MASKED, InputError, progress, write_beside
+from .core import FULL, MASKED, InputError, progress, read_records, write_beside
 from .dataset import landmarks, open_pixels
 from .protocol import as_tensor, interval, resampled_means, resamples, retrieval
 from .recognizer import embed_pixels
@@ -311,13 +311,7 @@ def read_attention(
     folder, # Where `write_attention` wrote
 ):
     "The records in a folder, by file name, none where there is no folder; raises `InputError` on a file that is no record"
-    out = []
-    for f in sorted(Path(folder).glob('*.json')):
-        try: r = json.loads(f.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as e: raise InputError(f'{f}: not readable as JSON ({e}): remove it, or write the record again') from e
-        if not isinstance(r, dict) or not {'area', 'maps'} <= set(r): raise InputError(f'{f}: not a record of shares: move it elsewhere')
-        out.append(r)
-    return out
+    return read_records(folder, 'a record of shares', ('area', 'maps'))
 
 # %% ../nbs/24_explain.ipynb #88cda3bb
 def _shares(records, model, region, method): return np.array([r['maps'][method][model][region] for r in records], float)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from .card import write_card
 from .core import InputError, busy, config_hash, freeze, hardware, heard, launch, load_preset, settings, write_beside
-from .dataset import read
+from .dataset import open_pixels, read
 from .experiments import Row, Study, append_run, by_cell, interval95, paper_numbers, read_runs, rows, run_row
 from .explain import attention_record, write_attention
 from .generators import VARIANTS, with_steps
@@ -70,7 +70,7 @@ def own_rows(
     name, before = Path(train).resolve().name, todo
     if kind == 'paper': todo = [r for r in todo if r.train == world and r.masks != 'true']                    # the paper's own rows and cells
     else: todo = [Row(f'{r.name}, {name}', (f'table1/{name}/{r.name}',), world, r.loss, r.masks) for r in todo if r.train == 'casia' and r.masks != 'true']
-    if 'x0' not in read(train, skip_bad): say(f'{train} has no landmarks: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
+    if 'x0' not in (t := read(train, skip_bad)) and open_pixels(t.path.iloc[0]).shape[:2] != (112, 112): say(f'{train} has no landmarks, and is no set of crops of 112 pixels, where they are known: rows with masks drawn on them (KP-CVX, KP-SYN) are left out; mfsr_align finds landmarks'); todo = [r for r in todo if not r.masks.startswith('kp_')]
     if not learnt: say('no --masked and --labelled: rows with learned generators (CycleGAN, StarGAN, AttGAN, SaGAN, IAMGAN) are left out'); todo = [r for r in todo if r.masks not in VARIANTS]
     if not todo: raise InputError(f'none of these {len(before)} rows can be trained on {train}: use tables 1 or 2')
     return todo
@@ -92,7 +92,7 @@ def shortened(
 
 # %% ../nbs/30a_reproduce.ipynb #b1078776
 MAKE = dict(data=lambda study, part: study.data(part), segmenter=lambda study: study.segmenter(), start=lambda study, train, seed: study.start(train, seed), softmax=lambda study, train, seed: study.softmax(train, seed),
-            masks=lambda study, row, seed: study.masked(row, seed), run=run_row, card=lambda study, row, seed: study.card(row, seed), attention=lambda study, rows, seed: study.attention(rows, seed), page=lambda study, page: study.page(page))
+            masks=lambda study, row, seed: study.masked(row, seed, check=True), run=run_row, card=lambda study, row, seed: study.card(row, seed), attention=lambda study, rows, seed: study.attention(rows, seed), page=lambda study, page: study.page(page))
 
 @dataclass(frozen=True)
 class Task:
@@ -322,8 +322,8 @@ def attention(self:Study, rows, seed):
     write_attention(record, f); return record
 
 def default_jobs():
-    "Processes for this machine: one where there is a GPU, else one for each core, up to eight"
-    return 1 if torch.cuda.is_available() else min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), 8)
+    "Processes for this machine: one where there is a GPU, or no way to ask a process for a checkpoint (Windows), else one for each core, up to eight"
+    return 1 if torch.cuda.is_available() or os.name == 'nt' else min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), 8)
 
 def page_files(nbs='nbs'):
     "The notebooks of tables, figures and claims (none outside a checkout)"
@@ -373,7 +373,7 @@ def reproduce(
     study = Study(p, dest or Path('runs')/(f'{p.name}-{name}' if train else p.name), {world: train} if train else None, test, masked, labelled, kind, skip_bad, allow_overlap)
     if train: todo = own_rows(todo, train, world, kind, masked and labelled, skip_bad, say)
     tasks, (seconds, machine), found = plan(study, todo, which, pages), known_seconds(study), journal(study)
-    if dry_run: say(outlook(tasks, jobs, seconds, found) + (f' (times measured on {machine})' if machine else '')); return study, []
+    if dry_run: say(outlook(tasks, jobs, seconds, found) + (f' (times: {machine})' if machine else '')); return study, []
     with busy(study.dest):
         begin, out, old = time.time(), {}, {o['id'] for o in read_runs(study.dest)}; every = sum(t.what == 'run' for t in tasks.values())
         def finished(task, made, took):
