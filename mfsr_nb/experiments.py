@@ -307,8 +307,7 @@ class Study:
         "Folder of a row's masked training faces, made if need be (and compared with the data by `check`); None for a row without"
         if row.masks in VARIANTS: return self.generated(row, seed)[0]
         if row.masks in ('', 'true'): return self.data(f'{row.train}_true') if row.masks else None
-        out = self.dest/'generated'/row.train/row.masks
-        if check or not (out/'recipe.jsonl').is_file(): self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1])
+        if not ((out := self.dest/'generated'/row.train/row.masks)/'recipe.jsonl').is_file() or check: self.leave_out(mask_folder(self.data(row.train), out, row.masks, skip_bad=self.skip_bad)[1])
         return out
     def leave_out(self, bad):
         "Count and list what --skip_bad leaves out"
