@@ -9,7 +9,6 @@ __all__ = ['TABLE1', 'GAPS', 'FIELDS', 'METRICS', 'Row', 'rows', 'append_run', '
 
 # %% ../nbs/30_experiments.ipynb #6948d823
 import json, os, shutil, sys, time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .card import card_folder, write_card
-from .core import FULL, MASKED, InputError, cell_values, config_hash, freeze, git_commit, hardware, load_preset, settings, write_beside
+from .core import FULL, MASKED, InputError, cell_values, config_hash, freeze, git_commit, hardware, in_turn, load_preset, settings, write_beside
 from .dataset import counts, need_both, read, summary
 from .generators import VARIANTS, as_framed, make_generator, make_segmenter, masked_pile, pile_table, seconds_per_image, variant
 from .loading import load_pixels
@@ -86,8 +85,7 @@ def append_run(
     f = Path(results)/'runs.jsonl'
     try:
         f.parent.mkdir(parents=True, exist_ok=True)
-        with open(f, 'ab') as o:
-            with suppress(ImportError): import fcntl; fcntl.flock(o, fcntl.LOCK_EX)                              # one process at a time
+        with in_turn(f.parent), open(f, 'ab') as o:
             if (b := f.read_bytes()) and not b.endswith(b'\n'): os.truncate(f, b.rfind(b'\n')+1)                 # what a full disk left of a line
             o.write((json.dumps(run)+'\n').encode())
     except OSError as e: raise InputError(f'{f}: cannot be written ({e.strerror}): free some space or choose another folder') from e

@@ -111,13 +111,11 @@ def plan(
     pages=(),   # Notebooks to execute at the end
 ):
     "name -> `Task`, each after those it needs"
-    out, last = {}, []
+    out = {}
     def add(what, name, args, needs=(), kind=None, seed=-1): return out.setdefault(name, Task(name, what, args, tuple(dict.fromkeys(needs)), kind or what, seed)).name
     def data(*parts):
         if not study.drawn: return []
-        for p in parts:
-            if f'draw {p}' not in out: last[:] = [add('data', f'draw {p}', (p,), last, f'data {p}')]
-        return [f'draw {p}' for p in parts]
+        return [add('data', f'draw {p}', (p,), (), f'data {p}') for p in parts]
     def segmenter(): return [add('segmenter', 'S', (), data('casia', 'mfsr_seg'))]
     def start(train, s): return [add('start', f'start on full faces of {train}, seed {s}', (train, s), data(train), f'start {train}', s)] if hasattr(study.preset.recognition, 'start') else []
     def softmax(train, s): return [add('softmax', f'Softmax on full faces of {train}, seed {s}', (train, s), [*data(train, 'mfsr_rec'), *start(train, s)], f'softmax {train}', s)]

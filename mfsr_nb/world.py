@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .core import DOMAINS, InputError, progress, write_beside
+from .core import DOMAINS, InputError, in_turn, progress, write_beside
 
 # %% ../nbs/01_world.ipynb #52f2dfee
 @lru_cache(maxsize=20000)
@@ -1081,7 +1081,9 @@ def _run(jobs, workers):
             for n in ex.map(_write_shard, jobs): bar.update(n)
 
 # %% ../nbs/01_world.ipynb #eac4e80c
-def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+def _cores():
+    "How many may draw here: one in a process that is one of several"
+    return 1 if multiprocessing.parent_process() else len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def write_world(
     dest,         # Folder of the study
@@ -1095,15 +1097,17 @@ def write_world(
     root,plan = Path(dest),world_parts(world); parts = [k for k in plan if k!='casia_true'] if parts is None else list(parts)
     if bad := [k for k in parts if k not in plan]: raise InputError(f'unknown part {bad[0]!r} of the world: use {", ".join(plan)}')
     fields = {k: getattr(world,k) for k in ('size','seed','casia','vggface2','seg','rec')}
-    manifest = _open_manifest(root, json.loads(json.dumps(dict(world=fields, drawing=DRAWING))))
+    want = json.loads(json.dumps(dict(world=fields, drawing=DRAWING))); manifest = _open_manifest(root, want)
     whole = lambda k: k in manifest['parts'] and (root/k/'landmarks.csv').exists() and _sha(root/k/'landmarks.csv')==manifest['parts'][k]['landmarks'] and all((root/k/o).exists() for o in plan[k][0].path)
     todo,jobs = [k for k in parts if not whole(k)],[]
     for k in todo:
         rows,spread,framing = plan[k]; opts = dict(seed=world.seed, size=world.size, spread=spread, framing=framing, device=device)
         jobs += [(root, k, rows.iloc[i:i+shard].reset_index(drop=True), i//shard, opts) for i in range(0, len(rows), shard)]
     _run(jobs, (_cores() if workers is None else int(workers)) if str(device)=='cpu' else 0)
-    for k in todo: manifest['parts'][k] = _finish(root, k, plan[k][0], shard)
+    new = {k: _finish(root, k, plan[k][0], shard) for k in todo}
     if not todo and (root/'world.json').exists(): return manifest               # whoever only looks writes nothing
-    with write_beside(root/'world.json') as tmp: tmp.write_text(json.dumps(manifest, indent=1), encoding='utf-8')
-    (root/'.world.json').unlink(missing_ok=True)
+    with in_turn(root):                                                         # others may have added parts meanwhile
+        parts = _open_manifest(root, want)['parts'] | new; manifest = want | dict(parts={k: parts[k] for k in plan if k in parts})
+        with write_beside(root/'world.json') as tmp: tmp.write_text(json.dumps(manifest, indent=1), encoding='utf-8')
+        (root/'.world.json').unlink(missing_ok=True)
     return manifest
