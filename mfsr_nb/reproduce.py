@@ -235,7 +235,7 @@ class View:
         found=(), # Names of tasks that are known to be done
     ):
         typical = np.median([*seconds.values()] or [1]); self.weight = {n: max(seconds.get(t.kind, typical), .01) for n, t in tasks.items()}
-        self.found, self.now, self.begun, self.over, self.tty, self.last = set(found), {}, {}, set(), os.isatty(2), time.time()
+        self.found, self.now, self.begun, self.over, self.tty, self.last = set(found) & set(tasks), {}, {}, set(), os.isatty(2), time.time()
         self.bar = tqdm(total=sum(self.weight.values()), initial=self.so_far(), smoothing=0, leave=self.tty, delay=1, file=sys.stderr if self.tty else io.StringIO(), dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}%|{bar:12}| {elapsed}<{remaining}{postfix}')
         self.start, self.first = time.time(), self.so_far(); self.show()
     def so_far(self):
