@@ -30,7 +30,7 @@ from .training import file_hash, pick_device
 from .translate import translate_folder
 from .translators import load_translator
 from .unet import load_unet, mask_probability
-from .world import write_world
+from .world import DRAWING, write_world
 
 # %% ../nbs/30_experiments.ipynb #99ed9e10
 @dataclass(frozen=True)
@@ -344,8 +344,9 @@ def options(self:Study, row):
 def name(self:Study, row, seed, t):
     "(hash of a run's settings, hash of its data, name of its folder)"
     p, learnt = self.preset, row.masks in VARIANTS; made = (variant(p, row.masks), p.segmentation) if learnt else ()
-    given = (fingerprint(t[t.domain == FULL]), fingerprint(pile_table(self.data('mfsr_seg'), self.skip_bad))) if learnt else (fingerprint(t),)      # generated faces follow from these and the seed
-    config, data = config_hash(p.recognition, p.evaluation, row.loss, self.options(row)[1], row.masks, *made), config_hash(*given, fingerprint(self.test_set()[0]))
+    if self.drawn: given = (p.world, DRAWING, row.train)                                                     # not of the pictures: see above
+    else: given = (*((fingerprint(t[t.domain == FULL]), fingerprint(pile_table(self.data('mfsr_seg'), self.skip_bad))) if learnt else (fingerprint(t),)), fingerprint(self.test_set()[0]))      # generated faces follow from these and the seed
+    config, data = config_hash(p.recognition, p.evaluation, row.loss, self.options(row)[1], row.masks, *made), config_hash(*given)
     return config, data, f'{row.name}-{seed}-{config_hash(config, data, *([fingerprint(t)] if learnt else []))[:6]}'.replace(', ', '-').replace(' ', '_')
 
 @patch

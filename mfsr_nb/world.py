@@ -1054,7 +1054,7 @@ def _finish(root, part, rows, shard):
 def _sha(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 # %% ../nbs/01_world.ipynb #ea778222
-DRAWING = 2 # counted up when the same numbers give other pictures
+DRAWING = 2 # counted up when the same numbers give other pictures (but for roundings), of faces or of masks by rules
 
 def _open_manifest(root, want):
     "The manifest of a finished or a stopped write, or a new one; refuses other settings"
