@@ -38,7 +38,7 @@ def command(*args, stop=None):
     "(exit status, seconds, what it said) of mfsr_reproduce; with `stop`, a function that says when, it is interrupted as by Ctrl-C"
     begin = time.time()
     with tempfile.TemporaryFile('w+') as out:
-        p = subprocess.Popen([Path(sys.executable).with_name('mfsr_reproduce'), *map(str, args)], stdout=out, stderr=subprocess.STDOUT, cwd=AT, env=ENV)
+        p = subprocess.Popen([Path(sys.executable).with_name('mfsr_reproduce'), *map(str, args)], stdout=out, stderr=subprocess.STDOUT, cwd=AT, env=ENV, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))       # a shell's background job is deaf to it
         while p.poll() is None:
             if stop and stop(): p.send_signal(signal.SIGINT); stop = None
             time.sleep(.2)
