@@ -170,6 +170,7 @@ _here = {}
 def _begin(study, parent, queue):
     "Prepare a worker: one thread, deaf to Ctrl-C between trainings, gone when the parent is"
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN); hasattr(signal, 'pthread_sigmask') and signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})      # it was born with this signal held back
     if hasattr(os, 'setpgrp'): os.setpgrp()                                    # a terminal's Ctrl-C is for the parent, who passes it on
     def watch():
         while os.getppid() == parent: time.sleep(.2)
@@ -179,10 +180,10 @@ def _begin(study, parent, queue):
 
 def _submit(pool, task):
     "Give a task to the pool; workers that are born on this occasion are deaf to Ctrl-C from their first moment"
-    if threading.current_thread() is not threading.main_thread(): return pool.submit(work, task)
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, 'pthread_sigmask'): return pool.submit(work, task)
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})            # held back, not lost
     try: return pool.submit(work, task)
-    finally: signal.signal(signal.SIGINT, old)
+    finally: signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 def _stop(pool, running, patience=20):
     "Ask workers to stop at their next checkpoint; end those who do not"
@@ -213,10 +214,14 @@ def carry_out(
             while n := order.next(done, begun): begun.add(n); view.begin(n); end(*work(tasks[n]))
         finally: torch.set_num_threads(threads); _here.clear(); view.close()
         return
-    ctx = multiprocessing.get_context('spawn'); queue, running = ctx.Queue(), {}
+    ctx = multiprocessing.get_context('spawn'); queue, running, asked = ctx.Queue(), {}, []
+    def ask(*_): asked.append(True); raise KeyboardInterrupt
+    heeds = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heeds: signal.signal(signal.SIGINT, ask)
     pool = ProcessPoolExecutor(jobs, ctx, _begin, (study, os.getpid(), queue))
     try:
         while len(done) < len(tasks):
+            if asked: raise KeyboardInterrupt                                  # it came where an exception is swallowed
             while len(running) < jobs and (n := order.next(done, begun)): begun.add(n); view.begin(n); running[_submit(pool, tasks[n])] = n
             for f in wait(running, .2, FIRST_COMPLETED)[0]: del running[f]; end(*f.result())
             while not queue.empty(): view.tell(*queue.get())
@@ -224,7 +229,9 @@ def carry_out(
         pool.shutdown()
     except BrokenProcessPool as e: _stop(pool, running, 0); raise InputError(f"a worker died at {' or '.join(running.values()) or n} (mostly for want of memory): start the same command again, with fewer --jobs") from e
     except BaseException: _stop(pool, running); raise
-    finally: view.close(); queue.close()
+    finally:
+        view.close(); queue.close()
+        if heeds: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # %% ../nbs/30a_reproduce.ipynb #b1f06e55
 class View:
