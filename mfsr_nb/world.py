@@ -1059,8 +1059,8 @@ DRAWING = 2 # counted up when the same numbers give other pictures (but for roun
 def _open_manifest(root, want):
     "The manifest of a finished or a stopped write, or a new one; refuses other settings"
     for f in (root/'world.json', root/'.world.json'):
-        if not f.exists(): continue
         try: have = json.loads(f.read_text(encoding='utf-8'))
+        except (FileNotFoundError, NotADirectoryError): continue                # not there, or no longer: another process has finished
         except ValueError as e: raise InputError(f'{f}: not the manifest of a face world: remove it or choose another folder') from e
         for k,v in want.items():
             if have.get(k)!=v: raise InputError(f'{root}: holds a face world with another {k}: choose another folder or remove this one')
