@@ -288,7 +288,7 @@ class Study:
         every=30.,       # Seconds between checkpoints
     ):
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
-        self.dest, self.skip_bad, self.every, self.unreadable, self.allow_overlap = Path(dest), skip_bad, every, set(), allow_overlap
+        self.dest, self.skip_bad, self.every, self.unreadable, self.allow_overlap, self._made = Path(dest), skip_bad, every, set(), allow_overlap, {}
         if (train is None) != (test is None): raise InputError('a study on your own data needs both a training and a test set: give --train and --test')
         self.train, self.test, self.pile, self.labelled, self.drawn = train, test, masked, labelled, train is None
         if self.drawn and self.preset.world is None: raise InputError(f'preset {self.preset.name!r} has no face world: give --train and --test')
@@ -297,10 +297,14 @@ class Study:
         if gone := [o for o in (masked, labelled) if o and not Path(o).exists()]: raise InputError(f'{gone[0]}: no such folder: check the path')
         self.kind = kind or ('world' if self.drawn else 'photos')
         if not self.drawn: check_data(train, test, skip_bad, allow_overlap)
+    def once(self, what, make):
+        "What `make` returns, made once in this process"
+        if what not in self._made: self._made[what] = make()
+        return self._made[what]
     def data(self, part):
         "Folder of a data set, drawn if need be"
         if not self.drawn: return dict(mfsr_rec=self.test, mfsr_seg=self.pile).get(part) or self.train.get(part) or next(iter(self.train.values()))
-        write_world(self.dest/'world', self.preset.world, [part], device=str(pick_device(None))); return self.dest/'world'/part
+        self.once(('data', part), lambda: write_world(self.dest/'world', self.preset.world, [part], device=str(pick_device(None)))); return self.dest/'world'/part
     def masked(self, row, seed=0, check=False):
         "Folder of a row's masked training faces, made if need be (and compared with the data by `check`); None for a row without"
         if row.masks in VARIANTS: return self.generated(row, seed)[0]
@@ -313,19 +317,21 @@ class Study:
     def decode(self, t):
         "(table, pixels) without unreadable images"
         t, px, bad = load_pixels(t, self.preset.recognition.image_size, self.skip_bad); self.leave_out(bad); return t, px
-    def test_set(self):
-        "(table, pixels, stored pairs) of the test set, decoded once"
-        if not hasattr(self, '_decoded'):
-            t, px = self.decode(read(self.data('mfsr_rec'), self.skip_bad))
-            v = self.preset.evaluation.verification; need_both(t, self.data('mfsr_rec'))
-            f = self.dest/f'pairs-{config_hash(v, fingerprint(t))[:6]}.csv'
-            if not f.is_file(): write_pairs(f, make_pairs(t.identity, t.domain, v.sets, v.matched, v.unmatched, seed=v.seed, key=t.key), t.key)
-            self._decoded = t, px, read_pairs(f, t.key)
-        return self._decoded
 
 # %% ../nbs/30_experiments.ipynb #f5c9f3ec
 @patch
-def __getstate__(self:Study): return {k: v for k, v in vars(self).items() if k != '_decoded'} | dict(preset=settings(self.preset))      # how it travels to another process
+def test_set(self:Study):
+    "(table, pixels, stored pairs) of the test set, decoded once"
+    def make():
+        t, px = self.decode(read(self.data('mfsr_rec'), self.skip_bad))
+        v = self.preset.evaluation.verification; need_both(t, self.data('mfsr_rec'))
+        f = self.dest/f'pairs-{config_hash(v, fingerprint(t))[:6]}.csv'
+        if not f.is_file(): write_pairs(f, make_pairs(t.identity, t.domain, v.sets, v.matched, v.unmatched, seed=v.seed, key=t.key), t.key)
+        return t, px, read_pairs(f, t.key)
+    return self.once('test set', make)
+
+@patch
+def __getstate__(self:Study): return vars(self) | dict(preset=settings(self.preset), _made={})      # how it travels to another process
 
 @patch
 def __setstate__(self:Study, d): vars(self).update(d | dict(preset=freeze(d['preset'])))
@@ -353,7 +359,7 @@ def name(self:Study, row, seed, t):
 def segmenter(self:Study):
     "File of S, trained if need be"
     s = self.preset.segmentation; at = self.dest/f'segmentation-{config_hash(s)[:6]}'
-    make_segmenter(self.labelled or self.data('mfsr_seg'), at, self.preset, self.data('casia'), skip_bad=self.skip_bad, every=self.every); return at/'weights.safetensors'
+    self.once('S', lambda: make_segmenter(self.labelled or self.data('mfsr_seg'), at, self.preset, self.data('casia'), skip_bad=self.skip_bad, every=self.every)); return at/'weights.safetensors'
 
 # %% ../nbs/30_experiments.ipynb #8e9b980a
 @patch
@@ -372,13 +378,15 @@ def softmax(self:Study, train, seed):
 @patch
 def generated(self:Study, row, seed):
     "(folder of faces masked by the row's generator, facts about the generator); everything made if need be"
-    p, S, src = self.preset, self.segmenter(), self.data(row.train); iam = row.masks.startswith('iamgan')
-    at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), *((p.segmentation, p.recognition) if iam else ()))[:6]}'
-    C = self.softmax(row.train, seed) if iam and variant(p, row.masks).classifier.init != 'scratch' else None
-    G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
-    out = self.dest/'generated'/row.train/f'{row.masks}-{seed}-{config_hash(file_hash(at/"weights.safetensors"), file_hash(S))[:6]}'             # other weights, other faces
-    if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
-    return out, dict(folder=at.name) | {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
+    def make():
+        p, S, src = self.preset, self.segmenter(), self.data(row.train); iam = row.masks.startswith('iamgan')
+        at = self.dest/'generators'/row.train/f'{row.masks}-{seed}-{config_hash(variant(p, row.masks), *((p.segmentation, p.recognition) if iam else ()))[:6]}'
+        C = self.softmax(row.train, seed) if iam and variant(p, row.masks).classifier.init != 'scratch' else None
+        G, about = make_generator(src, self.data('mfsr_seg'), at, p, row.masks, S, C, seed, self.skip_bad, every=self.every)
+        out = self.dest/'generated'/row.train/f'{row.masks}-{seed}-{config_hash(file_hash(at/"weights.safetensors"), file_hash(S))[:6]}'         # other weights, other faces
+        if not (out/'recipe.jsonl').is_file(): self.leave_out(translate_folder(src, out, G.config['method'], at/'weights.safetensors', S, seed, self.skip_bad)[1])
+        return out, dict(folder=at.name) | {k: about[k] for k in ('seconds', 'steps', 'config', 'curves')}
+    return self.once(('generated', row.train, row.masks, seed), make)
 
 @patch
 def card_name(self:Study, row, seed):

@@ -8,6 +8,8 @@ __all__ = ['PARTIAL', 'PartialNet', 'truncate', 'mean_cos2', 'sad_filters', 'sad
            'load_partial', 'train_partial']
 
 # %% ../nbs/23_partial.ipynb #7129a2e0
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,8 @@ from fastai.learner import Learner
 from torch import nn
 
 from .core import InputError, config_hash, progress
-from .recognizer import StepRate, backbone, face_dls, fingerprint
-from .training import ToDevice, adam, fit_once, has_bf16, load_weights, pick_device, quiet
+from .recognizer import StepRate, backbone, face_dls, fingerprint, start_weights
+from .training import ToDevice, adam, fit_once, has_bf16, load_weights, open_tensors, pick_device, quiet
 
 # %% ../nbs/23_partial.ipynb #d060de55
 class PartialNet(nn.Module):
@@ -319,7 +321,11 @@ def train_partial(
     "Train, go on training, or find trained; writes `DEST/weights.safetensors` and returns (model, facts about the run); raises `InputError` on an unknown name or a folder of another run"
     if name not in PARTIAL: raise InputError(f'unknown method {name!r}: use one of {", ".join(PARTIAL)}')
     r, o = preset.recognition, getattr(preset.losses, name); _, make, loss = PARTIAL[name]; lr = r.optimizer.lr*o.lr_scale
-    def build(): m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed, m.bf16 = seed, r.precision == 'bf16' and has_bf16(pick_device(device).type); return m
+    start = start_weights(t, pixels, Path(dest).parent, r, seed, device=device, every=every)
+    def build():
+        m = make(int(t.label.max())+1, r, o, schedule.steps); m.seed, m.bf16 = seed, r.precision == 'bf16' and has_bf16(pick_device(device).type)
+        if start: m.load_state_dict(m.state_dict() | {k: v for k, v in open_tensors(start, 'recognizer')[0].items() if k.startswith('body.') and k in m.state_dict()})
+        return m
     def learner(dls, model, cbs):
         return quiet(Learner(dls, model, loss_func=loss(o), opt_func=adam(r.optimizer), lr=lr, train_bn=True, cbs=[ToDevice(), StepRate(lr, schedule), *cbs]))
     model, about = fit_once(dest, name, config_hash(r, o, schedule, seed, fingerprint(t) if 'path' in t else len(t)), build,

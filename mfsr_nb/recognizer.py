@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-import torchvision
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientClip
@@ -75,8 +74,9 @@ def backbone(
         except ImportError as e: raise InputError(f'backbone {name}: timm is not installed: pip install timm, or use a network of torchvision') from e
         if name[5:] not in timm.list_models(): raise InputError(f'unknown backbone {name!r}: timm.list_models() tells their names')
         return _fetch(name, lambda: timm.create_model(name[5:], pretrained=init == 'imagenet', num_classes=0, global_pool=''))
-    if name not in torchvision.models.list_models(torchvision.models): raise InputError(f'unknown backbone {name!r}: use small, resnet18, resnet50 or another network of torchvision')
-    net = _fetch(name, lambda: torchvision.models.get_model(name, weights='DEFAULT' if init == 'imagenet' else None))
+    from torchvision import models                                            # takes seconds, and `small` does without
+    if name not in models.list_models(models): raise InputError(f'unknown backbone {name!r}: use small, resnet18, resnet50 or another network of torchvision')
+    net = _fetch(name, lambda: models.get_model(name, weights='DEFAULT' if init == 'imagenet' else None))
     if hasattr(net, 'layer4'): return nn.Sequential(*list(net.children())[:-2])                     # a residual net
     if not hasattr(net, 'features') or name.startswith('swin'): raise InputError(f'backbone {name!r}: gives no feature map: use a convolutional network')
     return net.features

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .core import InputError, launch, progress, seed_everything, write_beside
+from .core import InputError, hardware, launch, progress, seed_everything, write_beside
 
 # %% ../nbs/05_training.ipynb #f68c6d80
 def save_tensors(
@@ -173,9 +173,10 @@ class Checkpoint(Callback):
 def has_bf16(
     device, # cpu or cuda
 ):
-    "Does the device multiply in bfloat16?"
+    "Does the device multiply faster in bfloat16 than in float32?"
     if torch.device(device).type == 'cuda': return torch.cuda.get_device_capability(device) >= (8, 0)
-    return getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)()
+    can = lambda what: getattr(torch.cpu, f'_is_{what}_supported', lambda: False)()
+    return can('amx_tile') or can('avx512_bf16') and 'AMD' in hardware()
 
 def pick_device(
     device=None, # cpu, cuda, cuda:1; None takes a GPU where there is one
