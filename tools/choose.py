@@ -14,7 +14,7 @@ from mfsr_nb.recognizer import embed_pixels, fingerprint, hold_out, loss_setting
 
 # loss -> candidates; the first of each is what the method's authors (or the paper) say
 GRID = dict(
-    softmax=[dict(), dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(precision='fp32')],
+    softmax=[dict(), dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(backbone='small')],
     triplet=[dict(margin='soft', weight=1.), dict(margin='soft', weight=.3), dict(margin=.3, weight=1.)],
     center=[dict(weight=.003), dict(weight=.001), dict(weight=.01)],
     sphereface=[dict(lambda_gamma=.12, lambda_min=5.), dict(lambda_gamma=1., lambda_min=5.), dict(lambda_gamma=8., lambda_min=5.)],
@@ -51,12 +51,12 @@ def main():
     for seed, loss in ((s, l) for s in range(a.seeds) for l in a.losses or GRID):
         for change in GRID[loss]:
             s = settings(study.preset.recognition)
-            s['optimizer']['lr'], s['precision'] = change.get('lr', s['optimizer']['lr']), change.get('precision', s['precision'])
+            s['optimizer']['lr'], s['backbone'] = change.get('lr', s['optimizer']['lr']), change.get('backbone', s['backbone'])
             if 'steps' in change:
                 o = s['schedule']['casia']
                 k = change['steps'] / o['steps']
                 o |= dict(steps=change['steps'], milestones=[round(k * m) for m in o['milestones']], warmup=round(k * o['warmup']))
-            options = loss_settings(load_preset('paper'), loss)[1] | {k: v for k, v in change.items() if k not in ('lr', 'steps', 'precision')}
+            options = loss_settings(load_preset('paper'), loss)[1] | {k: v for k, v in change.items() if k not in ('lr', 'steps', 'backbone')}
             r = load_preset(a.preset, recognition=s).recognition
             name = config_hash(r, loss, options, seed, a.share, fingerprint(t))
             if (study.dest / 'choose' / name / 'line.json').is_file(): continue
@@ -65,7 +65,7 @@ def main():
             for k, (x, ids) in dict(masked=masked, full=full).items():
                 found = retrieval(embed_pixels(m, x), ids, g, gallery[1])
                 rank[k] = dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
-            line = dict(id=name, data=fingerprint(t), preset=a.preset, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
+            line = dict(id=name, data=fingerprint(t), preset=study.preset.name, loss=loss, change=change, seed=seed, **rank, loss_end=about['final_loss'], seconds=about['seconds'])
             print(json.dumps(line), flush=True)
             with write_beside(study.dest / 'choose' / name / 'line.json') as f: f.write_text(json.dumps(line))
             lines = [json.loads(o.read_text()) for o in sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime) if not o.parent.name.startswith('gan-')]     # also of another process that tries other losses
