@@ -168,7 +168,9 @@ def count(p, what):
             B = r.batch.identities*r.batch.images_per_identity; x = torch.zeros(B, r.image_size, r.image_size, 3, dtype=torch.uint8)
             m = PARTIAL[name][1](n, load_preset(p.name, recognition=dict(init='random')).recognition, getattr(p.losses, name), 3000) if name in PARTIAL else net(r.image_size); m.train(); m.n_steps = torch.zeros((), dtype=torch.long, device='cpu')
             if name == 'dfm': m.start = 0 if late else 1
-            with seen: out = m(x); sum(o.float().sum() for o in (out.values() if isinstance(out, dict) else out) if isinstance(o, torch.Tensor)).backward()
+            with seen:
+                out = m(x); loss = PARTIAL[name][2](p.losses.interpret_fr)(out, torch.zeros(B, dtype=torch.long), None) if name == 'interpret_fr' else sum(o.float().sum() for o in (out.values() if isinstance(out, dict) else out) if isinstance(o, torch.Tensor))
+                loss.backward()                                # Interpret-FR's loss has products of maps, which count
             return B, seen.get_total_flops()
         if name == 'S':
             m, x = UNet(s.widths, s.image_size).train(), image(s.batch_size, s.image_size)
