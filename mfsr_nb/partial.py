@@ -27,7 +27,7 @@ class PartialNet(nn.Module):
     def __init__(self, name, normalize, init, depth):
         super().__init__()
         body = backbone(name, init)
-        if not isinstance(body, nn.Sequential): raise InputError(f'backbone {name}: cannot be cut after a stage: use small or a residual net')
+        if not isinstance(body, nn.Sequential): raise InputError(f'backbone {name}: cannot be cut after a stage: use tiny, small or a residual net')
         self.body = body[:len(body)+1+depth]
         mean, std = ((.485, .456, .406), (.229, .224, .225)) if normalize == 'imagenet' else ((.5,)*3, (.5,)*3)
         self.register_buffer('mean', 255*torch.tensor(mean)[:, None, None], persistent=False)
