@@ -250,7 +250,7 @@ def mfsr_eval(
 # %% ../nbs/31_cli.ipynb #fe9ebad0
 @command
 def mfsr_reproduce(
-    preset:str='mini',       # smoke, mini, gpu, paper, or a YAML file of your own
+    preset:str='mini',       # smoke, mini, mini-small, gpu, paper, photos, or a YAML file of your own
     tables:str='1,2,3,4',     # Which tables, separated by commas; `calibration` trains on the world's own masks, `gaps` turns the switches of what the paper leaves open
     rows:str='',             # Only these rows: names or cells with wild cards, separated by commas: 'DCR*,table2/*'
     seeds:str='1',           # How many (5), or which (3-4; 0,3)
