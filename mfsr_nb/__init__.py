@@ -1,1 +1,35 @@
 __version__ = "0.1.0"
+
+import lazy_loader
+
+# Public names, loaded when they are first used, so that `import mfsr_nb` stays light.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        'core': ['FULL', 'MASKED', 'InputError'],
+        'presets': ['load_preset'],
+        'world.faces': ['FaceWorld'],
+        'data.dataset': [
+            'load_image',
+            'read',
+            'read_bin',
+            'read_folder',
+            'read_lfw',
+            'read_recordio',
+            'read_rmfrd',
+        ],
+        'data.mtcnn': ['find_landmarks'],
+        'data.align': ['align_folder'],
+        'masks.masking': ['mask_face'],
+        'masks.mask_folder': ['mask_folder'],
+        'masks.unet': ['load_unet'],
+        'generators.gan': ['load_generator'],
+        'protocol.evaluate': ['evaluate'],
+        'protocol.pairs': ['make_pairs'],
+        'protocol.metrics': ['retrieval', 'verification'],
+        'recognition.losses': ['make_loss'],
+        'recognition.dcr': ['CenterBank', 'DCRLoss', 'cross_domain', 'single_domain'],
+        'recognition.recognizer': ['load_recognizer'],
+        'recognition.train': ['face_learner', 'train_recognizer'],
+    },
+)
