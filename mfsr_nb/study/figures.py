@@ -7,7 +7,7 @@ __all__ = ['METRIC_NAMES', 'cmc_figure', 'difference_figure']
 
 # %% ../../nbs/library/54_figures.ipynb #71b6c94d
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,6 @@ from mfsr_nb.study.tables import (
     paired_difference,
     paper_numbers,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # %% ../../nbs/library/54_figures.ipynb #257374a7
 def _cmc_table(found: Mapping, cells: Mapping[str, str], top: int) -> pd.DataFrame:
@@ -38,7 +35,7 @@ def cmc_figure(
     found: Mapping[str, list[dict]],  # From `by_cell`
     groups: Mapping[str, Mapping[str, str]],  # Title -> {label: cell}: a panel each
     top: int = 30,  # Ranks
-) -> 'Figure':
+) -> Any:  # A matplotlib figure
     "CMC curves, mean and range over seeds; a panel stays empty where no run has a curve"
     import matplotlib.pyplot as plt
     import seaborn as sns
@@ -61,6 +58,10 @@ def cmc_figure(
     return fig
 
 # %% ../../nbs/library/54_figures.ipynb #a54e0002
+def _seeds_of(found: Mapping, cell: str) -> set[int]:
+    return {run['seed'] for run in found.get(cell, [])}
+
+
 def _mean_of(found: Mapping, cells: list[str], seed: int, metric: str) -> float:
     "Mean of a metric over cells for one seed, in per cent"
     values = []
@@ -75,7 +76,7 @@ def _seed_differences(found: Mapping, pairs: Mapping, metric: str) -> pd.DataFra
     lines = []
     for label, (a, b) in pairs.items():
         a, b = as_cells(a), as_cells(b)
-        seeds = [{run['seed'] for run in found.get(cell, [])} for cell in (*a, *b)]
+        seeds = [_seeds_of(found, cell) for cell in (*a, *b)]
         for seed in sorted(set.intersection(*seeds)):
             points = _mean_of(found, b, seed, metric) - _mean_of(found, a, seed, metric)
             lines.append((label, points))
@@ -114,12 +115,12 @@ def _difference_panel(ax, found: Mapping, pairs: Mapping, metric: str) -> None:
     ax.set_xlabel(f'points of {METRIC_NAMES.get(metric, metric)}', fontsize=8)
     ax.tick_params(labelsize=8)
 
-
+# %% ../../nbs/library/54_figures.ipynb #b5400003
 def difference_figure(
     found: Mapping[str, list[dict]],  # From `by_cell`
     groups: Mapping[str, Mapping],  # Title -> {label: (a, b)}: a panel each, of b - a
     metric: str = 'rank1',  # The paper's name of a column
-) -> 'Figure':
+) -> Any:  # A matplotlib figure
     "Paired differences b - a of cells, or of means over lists of cells"
     import matplotlib.pyplot as plt
 

@@ -36,7 +36,7 @@ def _page_environment(study: Study) -> dict[str, str]:
         environment['MFSR_TEST'] = str(Path(study.test).resolve())
     return environment
 
-
+# %% ../../nbs/library/56b_pages.ipynb #b5b00008
 def execute_page(
     study: Study,
     file: str | Path,  # A notebook
@@ -47,14 +47,13 @@ def execute_page(
         from nbclient import NotebookClient
     except ImportError:
         return None
-    environment = _page_environment(study)
     os.environ.setdefault('JUPYTER_PREFER_ENV_PATH', '1')
     path = Path(file)
     notebook = nbformat.read(path, 4)
     where = dict(cwd=str(path.parent.resolve()), stderr=subprocess.DEVNULL)
     client = NotebookClient(notebook, timeout=600, kernel_name='python3')
     try:
-        client.execute(env=environment, **where)
+        client.execute(env=_page_environment(study), **where)
     except Exception as error:
         last = (str(error).strip().splitlines() or [''])[-1]
         problem = f'{type(error).__name__}: {last}'

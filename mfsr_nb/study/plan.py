@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from fastcore.basics import patch
 from tqdm import tqdm
 
 from ..generators.pipeline import VARIANTS
@@ -177,43 +178,51 @@ class Order:
                 ready.append(name)
         return min(ready, key=self.rank.get, default=None)
 
-    def _seconds_of(self, task: Task, default: float) -> float:
-        typical = np.median([*self.seconds.values()] or [default])
-        return self.seconds.get(task.kind, typical)
+# %% ../../nbs/library/56_plan.ipynb #a5600021
+@patch
+def _seconds_of(self: Order, task: Task, default: float) -> float:
+    typical = np.median([*self.seconds.values()] or [default])
+    return self.seconds.get(task.kind, typical)
 
-    def _remaining_seconds(self) -> dict[str, float]:
-        "Seconds from the beginning of each task to the end of the longest chain behind it"
-        remaining = {}
-        for name, task in reversed(self.tasks.items()):
-            after = [remaining[key] for key in remaining if name in self.tasks[key].needs]
-            remaining[name] = max(after, default=0) + self._seconds_of(task, default=1)
-        return remaining
 
-    def _needed_by_first_run(self) -> set[str]:
-        "The first run, and everything that it needs"
-        runs = [name for name, task in self.tasks.items() if task.what == 'run']
-        todo, found = [(runs or [*self.tasks])[0]], set()
-        while todo:
-            name = todo.pop()
-            found.add(name)
-            todo += self.tasks[name].needs
-        return found
+@patch
+def _remaining_seconds(self: Order) -> dict[str, float]:
+    "Seconds from the beginning of each task to the end of the longest chain behind it"
+    remaining = {}
+    for name, task in reversed(self.tasks.items()):
+        after = [remaining[key] for key in remaining if name in self.tasks[key].needs]
+        remaining[name] = max(after, default=0) + self._seconds_of(task, default=1)
+    return remaining
 
-    def simulate(
-        self,
-        jobs: int,  # Tasks at a time
-    ) -> dict[str, Span]:
-        "When each task would begin and end, if each takes as long as its kind"
-        done, begun, running, now, spans = set(), set(), [], 0.0, {}
-        while len(done) < len(self.tasks):
-            while len(running) < jobs and (name := self.next(done, begun)):
-                begun.add(name)
-                end = now + self._seconds_of(self.tasks[name], default=0)
-                spans[name] = Span(now, end)
-                heapq.heappush(running, (end, name))
-            now, name = heapq.heappop(running)
-            done.add(name)
-        return spans
+
+@patch
+def _needed_by_first_run(self: Order) -> set[str]:
+    "The first run, and everything that it needs"
+    runs = [name for name, task in self.tasks.items() if task.what == 'run']
+    todo, found = [(runs or [*self.tasks])[0]], set()
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        todo += self.tasks[name].needs
+    return found
+
+# %% ../../nbs/library/56_plan.ipynb #a5600023
+@patch
+def simulate(
+    self: Order,
+    jobs: int,  # Tasks at a time
+) -> dict[str, Span]:
+    "When each task would begin and end, if each takes as long as its kind"
+    done, begun, running, now, spans = set(), set(), [], 0.0, {}
+    while len(done) < len(self.tasks):
+        while len(running) < jobs and (name := self.next(done, begun)):
+            begun.add(name)
+            end = now + self._seconds_of(self.tasks[name], default=0)
+            spans[name] = Span(now, end)
+            heapq.heappush(running, (end, name))
+        now, name = heapq.heappop(running)
+        done.add(name)
+    return spans
 
 # %% ../../nbs/library/56_plan.ipynb #a560000f
 def _plan_line(name: str, span: Span, done: bool, guessed: bool) -> str:
@@ -232,7 +241,7 @@ def _plan_total(tasks: Mapping[str, Task], jobs: int, spans: Mapping[str, Span])
     whole, work, first = map(tqdm.format_interval, (whole, work, min(ends, default=0)))
     return f'about {whole} with {jobs} jobs ({work} of work), the first row after {first}'
 
-
+# %% ../../nbs/library/56_plan.ipynb #b5600007
 def dry_run_report(
     tasks: Mapping[str, Task],  # From `plan`
     jobs: int,  # Tasks at a time

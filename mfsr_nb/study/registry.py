@@ -100,7 +100,7 @@ def _copy_records(source: Path, results: Path) -> int:
             copied += 1
     return copied
 
-
+# %% ../../nbs/library/51_registry.ipynb #b5100001
 def merge_runs(
     results: str | Path,  # Folder of a registry
     *others: str | Path,  # Folders of other registries

@@ -39,6 +39,10 @@ def _fits(row: Row, pattern: str) -> bool:
     return any(fnmatch(text.lower(), pattern.lower()) for text in (row.name, *row.cells))
 
 
+def _fits_any(row: Row, patterns: Sequence[str]) -> bool:
+    return any(_fits(row, pattern) for pattern in patterns)
+
+
 def choose_rows(
     tables: Sequence[str],  # As for `rows`
     only: str = '',  # Patterns of names or cells, separated by commas; '' takes all rows
@@ -57,7 +61,7 @@ def choose_rows(
                 f'--rows {pattern!r} fits no row of tables {",".join(tables)}: use names such as '
                 f'{names}, cells such as {every[-1].cells[0]!r}, or wildcards'
             )
-    return [row for row in every if any(_fits(row, pattern) for pattern in patterns)]
+    return [row for row in every if _fits_any(row, patterns)]
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5800001
 def _seed_range(text: str) -> list[int]:
@@ -250,6 +254,14 @@ class _Collector:
             write_attention(made, results / 'attention' / name)
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5800007
+def _load(preset: Any, jobs: int, fraction: float) -> SimpleNamespace:
+    "The preset of a reproduction, shortened to a fraction of its steps"
+    if jobs < 1:
+        raise InputError(f'--jobs {jobs}: use 1 or more')
+    loaded = load_preset(preset) if isinstance(preset, str) else preset
+    return shorten_training(loaded, fraction)
+
+
 def _open_study(preset: Any, dest: Any, schedule: str | None, train: Any, **data) -> Study:
     "The study of a reproduction, on the face world or on the user's data"
     if not train:
@@ -298,28 +310,24 @@ def reproduce(
     say: Callable[[str], Any] = tqdm.write,  # Reports results
 ) -> tuple[Study, list[dict]]:
     "Compute the paper's tables: (the study, its runs); raises `InputError`"
-    if jobs < 1:
-        raise InputError(f'--jobs {jobs}: use 1 or more')
-    preset = load_preset(preset) if isinstance(preset, str) else preset
-    preset = shorten_training(preset, fraction)
+    preset = _load(preset, jobs, fraction)
     todo, seeds = choose_rows(tables, only), seed_list(seeds)
     data = dict(test=test, masked=masked, labelled=labelled, kind=kind)
-    data |= dict(skip_bad=skip_bad, allow_overlap=allow_overlap)
-    study = _open_study(preset, dest, schedule, train, **data)
+    allowed = dict(skip_bad=skip_bad, allow_overlap=allow_overlap)
+    study = _open_study(preset, dest, schedule, train, **data, **allowed)
     if train:
         how = dict(generators=bool(masked and labelled), skip_bad=skip_bad, say=say)
         todo = rows_for_dataset(todo, train, next(iter(study.train)), kind, **how)
     tasks, known = plan(study, todo, seeds, pages), known_seconds(study)
     if dry_run:
         text = dry_run_report(tasks, jobs, known.seconds, journal(study))
-        say(text + (f' (times: {known.hardware})' if known.hardware else ''))
+        say(f'{text} (times: {known.hardware})' if known.hardware else text)
         return study, []
     with exclusive_lock(study.dest):
         collected = _Collector(study, tasks, results, say)
-        how = dict(finished=collected.finished, found=collected.noted)
-        run_plan(study, tasks, min(jobs, len(tasks)), known.seconds, **how)
+        jobs, found = min(jobs, len(tasks)), collected.noted
+        run_plan(study, tasks, jobs, known.seconds, collected.finished, found)
         if results is not None:
             keep_seconds(study, results)
     _say_result(study, todo, collected, say)
-    runs = [collected.runs[name] for name, task in tasks.items() if task.what == 'run']
-    return study, runs
+    return study, [collected.runs[name] for name in tasks if name in collected.runs]

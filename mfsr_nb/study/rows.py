@@ -123,6 +123,10 @@ _TABLES = {
 }
 
 
+def _tables_of(row: Row) -> set[str]:
+    return {cell.split('/')[0] for cell in row.cells}
+
+
 def rows(
     tables: Sequence[str] = ('1', '2', '3', '4'),  # '1' to '4', 'calibration', 'gaps'
 ) -> list[Row]:  # In the order in which they are computed
@@ -140,4 +144,4 @@ def rows(
         _softmax_row('oracle masks', ('calibration/casia/Softmax+true',), 'true'),
     ]
     wanted = {_TABLES[table] for table in tables}
-    return [row for row in every if wanted & {cell.split('/')[0] for cell in row.cells}]
+    return [row for row in every if wanted & _tables_of(row)]

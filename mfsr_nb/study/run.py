@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from tqdm import tqdm
 
 from ..core import InputError, progress_callback
@@ -108,67 +109,83 @@ class PlanProgress:
         self.last = time.time()
         self.show()
 
-    def so_far(self) -> float:
-        "Seconds of work that are done, by the weights of the tasks"
-        finished = self.over | (self.found - set(self.begun))
-        total = sum(self.weight[name] for name in finished)
-        for name in set(self.begun) - self.over:
-            # a task that takes longer than its kind waits just before its end
-            total += min(0.95 * self.weight[name], time.time() - self.begun[name])
-        return total
+# %% ../../nbs/library/57_run.ipynb #a5700014
+@patch
+def so_far(self: PlanProgress) -> float:
+    "Seconds of work that are done, by the weights of the tasks"
+    finished = self.over | (self.found - set(self.begun))
+    total = sum(self.weight[name] for name in finished)
+    for name in set(self.begun) - self.over:
+        # a task that takes longer than its kind waits just before its end
+        total += min(0.95 * self.weight[name], time.time() - self.begun[name])
+    return total
 
-    def begin(self, name: str) -> None:
-        "A task begins"
-        self.begun[name] = time.time()
-        self.show()
 
-    def end(self, name: str) -> None:
-        "A task has ended"
-        self.over.add(name)
-        self.share.pop(name, None)
-        self.show()
+@patch
+def begin(self: PlanProgress, name: str) -> None:
+    "A task begins"
+    self.begun[name] = time.time()
+    self.show()
 
-    def tell(self, name: str, desc: str, n: int, total: int | None) -> None:
-        "A task's own bar has moved"
-        if total and name not in self.over:
-            self.share[name] = n / total
-        self.show()
 
-    def text(self) -> str:
-        "What is being done"
-        running = [name for name in self.begun if name not in self.over]
-        shown = []
-        for name in running:
-            known = name in self.share
-            shown.append(f'{name} {100 * self.share[name]:.0f} %' if known else name)
-        return '; '.join(shown)
+@patch
+def end(self: PlanProgress, name: str) -> None:
+    "A task has ended"
+    self.over.add(name)
+    self.share.pop(name, None)
+    self.show()
 
-    def show(self) -> None:
-        "Update the display, if the last update is long enough ago"
-        self.bar.set_description_str(f'{len(self.over)} of {len(self.weight)} done', refresh=False)
-        self.bar.set_postfix_str(self.text(), refresh=False)
-        self.bar.n = min(self.so_far(), self.bar.total)
-        if time.time() - self.last <= (0.2 if self.terminal else 30):
-            return
-        self.last = time.time()
-        if self.terminal:
-            self.bar.refresh()
-        else:
-            print(self.log_line(), file=sys.stderr, flush=True)
 
-    def log_line(self) -> str:
-        "The display as a line of a log"
-        took, now = self.last - self.start, self.so_far()
-        rate = (now - self.start_weight) / max(took, 1e-9)
-        left = '?'
-        if rate > 0:
-            left = tqdm.format_interval(max(sum(self.weight.values()) - now, 0) / rate)
-        count = f'{len(self.over)} of {len(self.weight)} done'
-        return f'{count}, {tqdm.format_interval(took)} so far, about {left} left: {self.text()}'
+@patch
+def tell(self: PlanProgress, name: str, desc: str, n: int, total: int | None) -> None:
+    "A task's own bar has moved"
+    if total and name not in self.over:
+        self.share[name] = n / total
+    self.show()
 
-    def close(self) -> None:
-        "Leave the display"
-        self.bar.close()
+# %% ../../nbs/library/57_run.ipynb #a5700011
+@patch
+def text(self: PlanProgress) -> str:
+    "What is being done"
+    running = [name for name in self.begun if name not in self.over]
+    shown = []
+    for name in running:
+        known = name in self.share
+        shown.append(f'{name} {100 * self.share[name]:.0f} %' if known else name)
+    return '; '.join(shown)
+
+
+@patch
+def log_line(self: PlanProgress) -> str:
+    "The display as a line of a log"
+    took, now = self.last - self.start, self.so_far()
+    rate = (now - self.start_weight) / max(took, 1e-9)
+    left = '?'
+    if rate > 0:
+        left = tqdm.format_interval(max(sum(self.weight.values()) - now, 0) / rate)
+    count = f'{len(self.over)} of {len(self.weight)} done'
+    return f'{count}, {tqdm.format_interval(took)} so far, about {left} left: {self.text()}'
+
+# %% ../../nbs/library/57_run.ipynb #b5700001
+@patch
+def show(self: PlanProgress) -> None:
+    "Update the display, if the last update is long enough ago"
+    self.bar.set_description_str(f'{len(self.over)} of {len(self.weight)} done', refresh=False)
+    self.bar.set_postfix_str(self.text(), refresh=False)
+    self.bar.n = min(self.so_far(), self.bar.total)
+    if time.time() - self.last <= (0.2 if self.terminal else 30):
+        return
+    self.last = time.time()
+    if self.terminal:
+        self.bar.refresh()
+    else:
+        print(self.log_line(), file=sys.stderr, flush=True)
+
+
+@patch
+def close(self: PlanProgress) -> None:
+    "Leave the display"
+    self.bar.close()
 
 # %% ../../nbs/library/57_run.ipynb #7d2a40c9
 def _end_with_parent(parent: int) -> None:

@@ -247,7 +247,7 @@ def options(
         return row.loss, settings(getattr(self.preset.losses, row.loss))
     return loss_settings(self.preset, row.loss)
 
-
+# %% ../../nbs/library/55_study.ipynb #b5500004
 @patch
 def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
     "What the hash of a run's data is computed from"
@@ -355,7 +355,7 @@ def _classifier(self: Study, row: Row, seed: int) -> Path | None:
         return None
     return self.softmax(row.train, seed)
 
-
+# %% ../../nbs/library/55_study.ipynb #b5500005
 @patch
 def generated(
     self: Study,
@@ -490,7 +490,7 @@ def _attention_runs(self: Study, compared: Iterable[Row], seed: int) -> dict[str
         runs[label] = self.name(row, seed, table).folder
     return runs
 
-
+# %% ../../nbs/library/55_study.ipynb #b5500006
 @patch
 def attention(
     self: Study,

@@ -113,6 +113,19 @@ class Difference(NamedTuple):
 NO_DIFFERENCE = Difference(np.nan, np.nan, 0)
 
 
+def _metrics_by_seed(runs: list[dict]) -> dict[int, dict]:
+    return {run['seed']: run['metrics'] for run in runs}
+
+
+def _weighted_sums(by_seed: list[dict], seeds: list[int], weights: list, metric: str) -> np.ndarray:
+    "The weighted sum of the cells for each seed, in percentage points"
+    points = []
+    for seed in seeds:
+        values = [runs[seed][METRICS[metric]] for runs in by_seed]
+        points.append(sum(weight * value for weight, value in zip(weights, values)))
+    return 100 * np.array(points)
+
+
 def _identity_sums(per_identity: dict, metric: str) -> np.ndarray:
     "Sum of a metric over the probes of each test identity, (identities,)"
     values = per_identity[metric]
@@ -120,7 +133,7 @@ def _identity_sums(per_identity: dict, metric: str) -> np.ndarray:
         values = np.multiply(values, per_identity['n'])
     return np.array(values, float)
 
-
+# %% ../../nbs/library/53_tables.ipynb #b5300002
 def paired_difference(
     found: Mapping[str, list[dict]],  # From `by_cell`
     weights: Mapping[str, float],  # Cell -> its weight, such as {b: 1, a: -1}
@@ -128,20 +141,18 @@ def paired_difference(
     times: int = 2000,  # Resamples
 ) -> Difference:
     "The weighted sum of cells; not defined where they share no seed or were tested on other data"
-    by_seed = [{run['seed']: run['metrics'] for run in found.get(cell, [])} for cell in weights]
+    by_seed = [_metrics_by_seed(found.get(cell, [])) for cell in weights]
     seeds = sorted(set.intersection(*map(set, by_seed)))
     if not seeds:
         return NO_DIFFERENCE
     weight = [*weights.values()]
-    points = []
-    for seed in seeds:
-        values = [runs[seed][METRICS[metric]] for runs in by_seed]
-        points.append(sum(w * value for w, value in zip(weight, values)))
-    points = 100 * np.array(points)
+    points = _weighted_sums(by_seed, seeds, weight, metric)
     if len(seeds) == 1:
         return Difference(points[0], np.nan, 1)
-    identities = [[runs[seed].get('people') for seed in seeds] for runs in by_seed]
-    if metric not in ('rank1', 'map') or not all(all(cell) for cell in identities):
+    identities = []
+    for runs in by_seed:
+        identities.append([runs[seed].get('people') for seed in seeds])
+    if metric not in ('rank1', 'map') or not all(chain.from_iterable(identities)):
         return Difference(*t_interval(points), len(seeds))
     probes = identities[0][0]['n']
     tested = [run['n'] for run in chain.from_iterable(identities)]
