@@ -297,15 +297,25 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def _environment(rank: int, world: int, **more: Any) -> dict[str, str]:
-    "Variables of one process of a launch: one thread, this project's modules, its rank"
+def _environment(**variables: Any) -> dict[str, str]:
+    "This process's variables with one thread, the modules that it finds, and `variables`"
     import mfsr_nb
 
     paths = [str(Path(mfsr_nb.__file__).resolve().parents[1]), *filter(None, sys.path)]
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
-    threads = dict(OMP_NUM_THREADS=1, OMP_WAIT_POLICY='passive')
-    mine = ranks | threads | dict(PYTHONPATH=os.pathsep.join(paths)) | more
-    return os.environ | {name: str(value) for name, value in mine.items()}
+    variables |= dict(OMP_NUM_THREADS=1, OMP_WAIT_POLICY='passive')
+    variables |= dict(PYTHONPATH=os.pathsep.join(paths))
+    return os.environ | {name: str(value) for name, value in variables.items()}
+
+
+def _ranks(rank: int, world: int) -> dict[str, int]:
+    "The variables that tell a process which one of a launch it is"
+    return dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
+
+
+def _start(command: Sequence[str], **variables: Any) -> subprocess.Popen:
+    "Start a Python process whose output is kept"
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *command], env=_environment(**variables), **pipes)
 
 
 def _finish(processes: Sequence[subprocess.Popen], timeout: float) -> list[str]:
@@ -332,27 +342,19 @@ def launch_script(
     with temp_folder() as folder:
         path = folder / 'script.py'
         path.write_text(script, encoding='utf-8')
-        end = [str(path), *map(str, args)]
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [str(path), *map(str, args)]
         if torchrun:
             options = ['--standalone', '--nproc_per_node', str(world)]
-            how = [sys.executable, '-m', 'torch.distributed.run', *options]
-            environment = _environment(0, 1)
-            for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE'):
-                del environment[name]
-            return _finish([subprocess.Popen([*how, *end], env=environment, **pipes)], timeout)
+            return _finish([_start(['-m', 'torch.distributed.run', *options, *command])], timeout)
         meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=_free_port())
-        processes = [
-            subprocess.Popen([sys.executable, *end], env=_environment(rank, world, **meet), **pipes)
-            for rank in range(world)
-        ]
+        processes = [_start(command, **_ranks(rank, world), **meet) for rank in range(world)]
         return _finish(processes, timeout)
 
 # %% ../nbs/library/testing.ipynb #t0000041
 def _run_as(connection: Any, call: Callable[[], Any], rank: int, world: int) -> None:
     "In a forked process: run `call` as one rank of a launch, and send its value, or its error"
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
-    os.environ.update({name: str(value) for name, value in ranks.items()}, MASTER_PORT='1')
+    ranks = _ranks(rank, world) | dict(MASTER_PORT=1)
+    os.environ.update({name: str(value) for name, value in ranks.items()})
     torch.set_num_threads(1)
     try:
         connection.send(call())
