@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..plots import figure
 from mfsr_nb.study.tables import (
     METRICS,
     as_cells,
@@ -37,24 +38,20 @@ def cmc_figure(
     top: int = 30,  # Ranks
 ) -> Any:  # A matplotlib figure
     "CMC curves, mean and range over seeds; a panel stays empty where no run has a curve"
-    import matplotlib.pyplot as plt
     import seaborn as sns
 
-    size = (4.2 * len(groups), 3.0)
-    fig, axes = plt.subplots(1, len(groups), figsize=size, dpi=90, squeeze=False, sharey=True)
+    fig, axes = figure(1, len(groups), width=4.2 * len(groups), height=3, sharey=True)
     ticks = [rank for rank in (1, 2, 5, 10, 20, 50) if rank <= top]
-    for ax, (title, cells) in zip(axes[0], groups.items()):
+    for ax, (title, cells) in zip(np.ravel(axes), groups.items()):
         curves = _cmc_table(found, cells, top)
         if len(curves):
             sns.lineplot(
                 curves, x='rank', y='share', hue='row', errorbar=('pi', 100), lw=1.2, ax=ax
             )
-            sns.move_legend(ax, 'lower right', fontsize=8, title=None)
-        ax.set_title(title, fontsize=9)
+            sns.move_legend(ax, 'lower right', title=None)
+        ax.set_title(title)
         ax.set(xscale='log', xticks=ticks, xticklabels=ticks)
         ax.set(xlabel='rank', ylabel='probes found, per cent')
-        ax.tick_params(labelsize=8)
-    fig.tight_layout()
     return fig
 
 # %% ../../nbs/library/54_figures.ipynb #a54e0002
@@ -112,8 +109,7 @@ def _difference_panel(ax, found: Mapping, pairs: Mapping, metric: str) -> None:
     ax.axvline(0, c='k', lw=0.6)
     ax.set(yticks=range(len(pairs)), yticklabels=[*pairs], ylim=(len(pairs) - 0.4, -0.6))
     ax.set(ylabel='')
-    ax.set_xlabel(f'points of {METRIC_NAMES.get(metric, metric)}', fontsize=8)
-    ax.tick_params(labelsize=8)
+    ax.set_xlabel(f'points of {METRIC_NAMES.get(metric, metric)}')
 
 # %% ../../nbs/library/54_figures.ipynb #b5400003
 def difference_figure(
@@ -122,13 +118,9 @@ def difference_figure(
     metric: str = 'rank1',  # The paper's name of a column
 ) -> Any:  # A matplotlib figure
     "Paired differences b - a of cells, or of means over lists of cells"
-    import matplotlib.pyplot as plt
-
-    lines = max(map(len, groups.values()))
-    size = (4.6 * len(groups), 0.9 + 0.26 * lines)
-    fig, axes = plt.subplots(1, len(groups), figsize=size, dpi=90, squeeze=False)
-    for ax, (title, pairs) in zip(axes[0], groups.items()):
+    height = 0.9 + 0.26 * max(map(len, groups.values()))
+    fig, axes = figure(1, len(groups), width=4.6 * len(groups), height=height)
+    for ax, (title, pairs) in zip(np.ravel(axes), groups.items()):
         _difference_panel(ax, found, pairs, metric)
-        ax.set_title(title, fontsize=9)
-    fig.tight_layout()
+        ax.set_title(title)
     return fig
