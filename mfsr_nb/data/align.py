@@ -21,16 +21,8 @@ import pandas as pd
 from PIL import Image
 
 from ..core import DOMAINS, InputError, progress
-from mfsr_nb.data.dataset import (
-    copy_names,
-    file_size,
-    join_landmarks,
-    landmarks,
-    load_image,
-    open_pixels,
-    read,
-    read_landmarks,
-)
+from .dataset import copy_names, file_size, load_image, open_pixels, read
+from .readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
 from ..world.faces import FaceWorld
 

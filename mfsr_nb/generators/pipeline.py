@@ -18,8 +18,9 @@ from PIL import Image
 from torch import nn
 
 from ..core import FULL, MASKED, InputError, seed_everything
-from ..data.dataset import find_images, load_image, read
+from ..data.dataset import load_image, read
 from ..data.loading import load_pixels
+from ..data.readers import find_images
 from ..engine.files import atomic_write
 from ..engine.weights import file_hash
 from mfsr_nb.generators.attribute_gans import (

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from ..core import InputError
-from ..data.dataset import landmarks, open_pixels, read, read_generated
+from ..data.dataset import open_pixels, read
 from ..data.loading import to_square
+from ..data.readers import landmarks, read_generated
 from ..engine.files import atomic_write, read_records
 from .masking import kp_cvx, landmarks68
 from ..presets import load_preset

@@ -21,15 +21,8 @@ import numpy as np
 
 from ..core import DOMAINS, MASKED, InputError, distributed_info, progress
 from ..data.align import detect_points
-from mfsr_nb.data.dataset import (
-    copy_names,
-    join_landmarks,
-    landmarks,
-    load_image,
-    read,
-    read_bytes,
-    read_landmarks,
-)
+from ..data.dataset import copy_names, load_image, read, read_bytes
+from ..data.readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
 from .masking import NEEDS_LANDMARKS, check_method, mask_face
 

@@ -26,8 +26,9 @@ from torch import nn
 
 from ..augment import KeyedRandom, camera_noise, occluders, random_placement, recolor_mask
 from ..core import InputError, progress
-from ..data.dataset import file_size, find_images, read_bytes
+from ..data.dataset import file_size, read_bytes
 from ..data.loading import load_pixels, to_square
+from ..data.readers import find_images
 from ..engine.fit import ToDevice, adam, has_bf16, pick_device, quiet, train_or_resume
 from ..engine.weights import load_weights
 from ..presets import config_hash

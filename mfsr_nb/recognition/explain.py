@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..core import FULL, MASKED, InputError, progress
-from ..data.dataset import landmarks, open_pixels
+from ..data.dataset import open_pixels
+from ..data.readers import landmarks
 from ..engine.files import atomic_write, read_records
 from ..masks.unet import mask_probability
 from ..protocol.inputs import as_tensor
