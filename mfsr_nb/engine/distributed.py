@@ -9,6 +9,7 @@ __all__ = ['init_distributed', 'assert_same_across_ranks', 'mean_over_ranks', 'S
 # %% ../../nbs/library/31_distributed.ipynb #1c3860b6
 import atexit
 import inspect
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ def _leave_group():
 
 
 def init_distributed(
-    device,  # Device of this process; selects the backend: NCCL on GPUs, Gloo on CPUs
+    device: str | torch.device,  # Of this process; selects the backend: NCCL or Gloo
 ) -> tuple[int, int]:  # Rank of this process, number of processes
     "Join the other processes of a launch, if there are any and this process has not joined yet"
     rank, world, _ = distributed_info()
@@ -40,9 +41,9 @@ def init_distributed(
 
 
 def assert_same_across_ranks(
-    fact,  # Any small picklable value
-    dest,  # Folder of the run, for the message
-):
+    fact: object,  # Any small picklable value
+    dest: str | Path,  # Folder of the run, for the message
+) -> None:
     "Raise `InputError` if the processes of a launch see different values"
     seen = [None] * dist.get_world_size()
     dist.all_gather_object(seen, fact)
@@ -82,7 +83,7 @@ class SyncBatchNormCPU(nn.modules.batchnorm._BatchNorm):
     def _check_input_dim(self, x):
         "Accept inputs of any number of dimensions"
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x)
         over = [0, *range(2, x.ndim)]
@@ -128,7 +129,7 @@ class AverageGradients(Callback):
 
     order, run_valid = -9, False
 
-    def before_fit(self):
+    def before_fit(self) -> None:
         device = next(self.model.parameters()).device
         # torch 2.12 renamed the option that keeps buffers from being broadcast
         options = inspect.signature(DistributedDataParallel).parameters
@@ -140,5 +141,5 @@ class AverageGradients(Callback):
             **{sync_buffers: False},
         )
 
-    def after_fit(self):
+    def after_fit(self) -> None:
         self.learn.model = get_model(self.model)

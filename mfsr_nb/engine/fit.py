@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import ProgressCallback
-from fastai.learner import Recorder
+from fastai.learner import Learner, Recorder
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import get_model
 
@@ -62,7 +62,7 @@ class Watch(Callback):
         "Steps done"
         return len(next(iter(self.losses.values()), ()))
 
-    def before_fit(self):
+    def before_fit(self) -> None:
         self.begin = self.mark = time.time()
         self.before = self.seconds
         self.bar = progress(
@@ -70,15 +70,15 @@ class Watch(Callback):
         )
         self.bar.update(0)
 
-    def before_batch(self):
+    def before_batch(self) -> None:
         self.wait += time.time() - self.mark
 
-    def after_loss(self):
+    def after_loss(self) -> None:
         loss = float(self.learn.loss.detach())
         if not np.isfinite(loss):
             raise InputError(f'the loss is {loss} at step {self.n + 1}: {self.hint}')
 
-    def after_batch(self):
+    def after_batch(self) -> None:
         self._record()
         # must come before `Checkpoint` writes
         self._check_finite()
@@ -109,17 +109,17 @@ class Watch(Callback):
         shown = list(self.losses.items())[:6]
         return ' '.join(f'{name} {np.mean(values[-10:]):.3f}' for name, values in shown)
 
-    def aside(self):
+    def aside(self) -> None:
         "Count the time since the end of the step as neither training nor waiting"
         now = time.time()
         self.begin += now - self.mark
         self.mark = now
 
-    def before_validate(self):
+    def before_validate(self) -> None:
         # networks are evaluated after the training, by their own protocol
         raise CancelValidException
 
-    def after_fit(self):
+    def after_fit(self) -> None:
         self.bar.close()
         self.seconds = self.clock()[0]
 
@@ -137,6 +137,54 @@ def curve(
     "A loss curve as the means of at most `n` stretches of equal length, rounded to 4 decimals"
     stretches = np.array_split(np.asarray(losses), min(n, len(losses)))
     return [round(float(stretch.mean()), 4) for stretch in stretches]
+
+# %% ../../nbs/library/32_fit.ipynb #92ce61f8
+def _optimizer_tensors(optimizer):
+    "The state of a torch optimizer as tensors `opt.<number of the parameter>.<name>`"
+    tensors = {}
+    for i, state in optimizer.state_dict()['state'].items():
+        tensors |= {f'opt.{i}.{name}': torch.as_tensor(value) for name, value in state.items()}
+    return tensors
+
+
+def _with_prefix(tensors, prefix):
+    "The tensors whose names begin with a prefix, by the rest of the name"
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _load_optimizer(optimizer, tensors):
+    "Restore a torch optimizer from tensors `<number of the parameter>.<name>`"
+    state = optimizer.state_dict()
+    params = []
+    for group in optimizer.param_groups:
+        params += group['params']
+    for key, value in tensors.items():
+        number, name = key.split('.', 1)
+        i = int(number)
+        if value.ndim:
+            # in the memory layout of the parameter
+            value = torch.empty_like(params[i]).copy_(value)
+        state['state'].setdefault(i, {})[name] = value
+    optimizer.load_state_dict(state)
+
+# %% ../../nbs/library/32_fit.ipynb #51e07b3c
+def _run_tensors(watch, on_gpu):
+    "Loss curves, states of the random number generators, timing"
+    tensors = {f'loss.{name}': torch.tensor(values) for name, values in watch.losses.items()}
+    tensors['rng'] = torch.get_rng_state()
+    if on_gpu:
+        tensors['rng_cuda'] = torch.cuda.get_rng_state()
+    tensors['clock'] = torch.tensor(watch.clock(), dtype=torch.double)
+    return tensors
+
+
+def _load_run(watch, tensors, losses):
+    "Restore what `_run_tensors` collected"
+    torch.set_rng_state(tensors['rng'])
+    if 'rng_cuda' in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors['rng_cuda'])
+    watch.losses = {name: tensors[f'loss.{name}'].tolist() for name in losses}
+    watch.seconds, watch.wait = tensors['clock'].tolist()
 
 # %% ../../nbs/library/32_fit.ipynb #4fce41b5
 class Checkpoint(Callback):
@@ -159,39 +207,19 @@ class Checkpoint(Callback):
         self.stop_requested = False
         self.previous_handler = None
 
-    def save(self):
+    def save(self) -> None:
         "Write the checkpoint; of several processes only the first one writes"
         self.last = time.time()
         if distributed_info()[0]:
             return
-        save_tensors(
-            self._model_tensors() | self._optimizer_tensors() | self._run_tensors(),
-            self.path,
-            kind='checkpoint',
-            config=self.config,
-            losses=list(self.watch.losses),
-        )
+        model = get_model(self.model)
+        tensors = {f'model.{name}': value for name, value in model.state_dict().items()}
+        tensors |= _optimizer_tensors(self.opt.opt)
+        tensors |= _run_tensors(self.watch, on_gpu=next(model.parameters()).is_cuda)
+        losses = list(self.watch.losses)
+        save_tensors(tensors, self.path, kind='checkpoint', config=self.config, losses=losses)
 
-    def _model_tensors(self):
-        state = get_model(self.model).state_dict()
-        return {f'model.{name}': value for name, value in state.items()}
-
-    def _optimizer_tensors(self):
-        tensors = {}
-        for i, state in self.opt.opt.state_dict()['state'].items():
-            tensors |= {f'opt.{i}.{name}': torch.as_tensor(v) for name, v in state.items()}
-        return tensors
-
-    def _run_tensors(self):
-        "Loss curves, random number generators, timing"
-        tensors = {f'loss.{name}': torch.tensor(v) for name, v in self.watch.losses.items()}
-        tensors['rng'] = torch.get_rng_state()
-        if next(self.model.parameters()).is_cuda:
-            tensors['rng_cuda'] = torch.cuda.get_rng_state()
-        tensors['clock'] = torch.tensor(self.watch.clock(), dtype=torch.double)
-        return tensors
-
-    def load(self, learn) -> int:
+    def load(self, learn: Learner) -> int:
         "Restore `learn` and the watch, if there is a file; returns the step to continue with"
         if not self.path.is_file():
             return 0
@@ -203,14 +231,10 @@ class Checkpoint(Callback):
             )
         learn.model.load_state_dict(_with_prefix(tensors, 'model.'))
         _load_optimizer(learn.opt.opt, _with_prefix(tensors, 'opt.'))
-        torch.set_rng_state(tensors['rng'])
-        if 'rng_cuda' in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors['rng_cuda'])
-        self.watch.losses = {name: tensors[f'loss.{name}'].tolist() for name in header['losses']}
-        self.watch.seconds, self.watch.wait = tensors['clock'].tolist()
+        _load_run(self.watch, tensors, header['losses'])
         return int(learn.model.n_steps)
 
-    def before_fit(self):
+    def before_fit(self) -> None:
         # Python allows signal handlers in the main thread only
         if threading.current_thread() is threading.main_thread():
             self.previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)
@@ -221,7 +245,7 @@ class Checkpoint(Callback):
             raise KeyboardInterrupt
         self.stop_requested = True
 
-    def after_batch(self):
+    def after_batch(self) -> None:
         if distributed_info()[1] > 1:
             # all processes stop, or none
             requests = torch.tensor(float(self.stop_requested), device=self.learn.loss.device)
@@ -232,29 +256,10 @@ class Checkpoint(Callback):
         if self.stop_requested:
             raise KeyboardInterrupt
 
-    def restore(self):
+    def restore(self) -> None:
         "Restore the previous handler of Ctrl-C"
         if self.previous_handler is not None:
             signal.signal(signal.SIGINT, self.previous_handler)
-
-# %% ../../nbs/library/32_fit.ipynb #92ce61f8
-def _with_prefix(tensors, prefix):
-    "The tensors whose names begin with a prefix, by the rest of the name"
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _load_optimizer(optimizer, tensors):
-    "Restore a torch optimizer from tensors that are named `<number of the parameter>.<state>`"
-    state = optimizer.state_dict()
-    params = [p for group in optimizer.param_groups for p in group['params']]
-    for key, value in tensors.items():
-        number, name = key.split('.', 1)
-        i = int(number)
-        if value.ndim:
-            # in the memory layout of the parameter
-            value = torch.empty_like(params[i]).copy_(value)
-        state['state'].setdefault(i, {})[name] = value
-    optimizer.load_state_dict(state)
 
 # %% ../../nbs/library/32_fit.ipynb #e7862501
 def _cpu_supports(feature):
@@ -289,7 +294,7 @@ def pick_device(
 
 # %% ../../nbs/library/32_fit.ipynb #3d478efc
 def adam(
-    settings,  # Section `optimizer` of a preset: betas, eps, weight_decay
+    settings: object,  # Section `optimizer` of a preset: betas, eps, weight_decay
 ) -> Callable:
     "torch's Adam as a fastai optimizer function"
     return partial(
@@ -307,15 +312,15 @@ class ToDevice(Callback):
 
     order = -5
 
-    def before_batch(self):
+    def before_batch(self) -> None:
         device = next(self.model.parameters()).device
         self.learn.xb = tuple(x.to(device, non_blocking=True) for x in self.xb)
         self.learn.yb = tuple(y.to(device, non_blocking=True) for y in self.yb)
 
 
 def quiet(
-    learn,  # A fastai `Learner`
-):
+    learn: Learner,
+) -> Learner:
     "The same learner without fastai's own progress bar and recorder, which `Watch` replaces"
     learn.remove_cbs([cb for cb in learn.cbs if isinstance(cb, (ProgressCallback, Recorder))])
     return learn
@@ -393,6 +398,15 @@ def _run_facts(watch, model, config, seed):
     )
 
 
+def _finish(run, rank, network, about):
+    "The first process writes the weights; the others wait for it"
+    if not rank:
+        save_weights(network, run.weights, run.kind, **about)
+        run.checkpoint.unlink(missing_ok=True)
+    if run.world > 1:
+        dist.barrier()
+
+
 def _unchanged(model):
     return model
 
@@ -411,7 +425,7 @@ def train_or_resume(
     desc: str = 'training',  # Text of the progress bar
     device: str | torch.device | None = None,  # None: a GPU if there is one
     every: float = 30.0,  # Seconds between checkpoints
-    cbs=(),  # More fastai callbacks
+    cbs: Iterable[Callback] = (),  # More callbacks
     shared: bool = False,  # May processes share the run? Then `dls` gives each its part of a batch
     **about,  # Facts to keep with the weights; must be representable as JSON
 ) -> tuple:  # Network in evaluation mode, dict of facts about the run
@@ -434,18 +448,13 @@ def train_or_resume(
         )
     seed_everything(seed)
     model = build().to(device)
-    parallel = []
-    if world > 1:
-        model, parallel = sync_batch_norms(model), [AverageGradients()]
+    parallel = [AverageGradients()] if world > 1 else []
+    model = sync_batch_norms(model) if world > 1 else model
     watch = Watch(desc, steps)
     checkpoint = Checkpoint(run.checkpoint, config, watch, every)
     learn = learner(dls(0), model, [watch, checkpoint, *cbs, *parallel])
     _fit(run, learn, dls, steps, checkpoint)
     about |= _run_facts(watch, model, config, seed)
     network = keep(model)
-    if not rank:
-        save_weights(network, run.weights, kind, **about)
-        run.checkpoint.unlink(missing_ok=True)
-    if world > 1:
-        dist.barrier()
+    _finish(run, rank, network, about)
     return network.eval(), about

@@ -8,8 +8,10 @@ __all__ = ['save_tensors', 'save_weights', 'open_tensors', 'load_weights', 'file
 # %% ../../nbs/library/30_weights.ipynb #586b2b54
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -22,7 +24,7 @@ def save_tensors(
     tensors: dict,  # Name -> tensor
     path: str | Path,  # File to write
     **header,  # Facts to keep in the header; must be representable as JSON
-):
+) -> None:
     "Write tensors and a JSON header as safetensors; raises `InputError` if that fails"
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
@@ -39,7 +41,7 @@ def save_weights(
     path: str | Path,  # File to write
     kind: str,  # Kind of network: recognizer, unet, generator
     **about,  # Facts to keep in the header; must be representable as JSON
-):
+) -> None:
     "Write a network with what `load_weights` needs; raises `InputError` if that fails"
     save_tensors(model.state_dict(), path, kind=kind, model=model.config, **about)
 
@@ -68,8 +70,8 @@ def open_tensors(
 def load_weights(
     path: str | Path,  # File that `save_weights` wrote
     kind: str,  # Kind of network it must hold
-    build,  # Class or function that takes the network's `config` as keywords
-    device='cpu',  # Device to put the network on
+    build: Callable,  # Class or function that takes the network's `config` as keywords
+    device: str | torch.device = 'cpu',  # Device to put the network on
     wrote: str = 'mfsr_train',  # Command that writes such files, for messages
 ) -> nn.Module:
     "Load a network in evaluation mode; raises `InputError` on wrong or damaged weights"
