@@ -171,7 +171,7 @@ def _draw_from_list(pairs, n, by, rng):
     number = np.concatenate([np.tile(np.arange(total), rounds), order[:n]])
     return pairs.left[number], pairs.right[number]
 
-# %% ../../nbs/paper/02_pairs.ipynb #cd1c6359
+# %% ../../nbs/paper/02_pairs.ipynb #76a5a4b3
 def draw_unmatched(
     sides: PairSides,  # Images to pair
     n: int,  # Pairs to draw
@@ -188,7 +188,7 @@ def draw_unmatched(
     # A pair of rows (a, b) is kept as the number a * len(code) + b.
     found = np.zeros(0, int)
     while len(found) < n:
-        a, b = _draw_rows(left, right, n, by, rng)
+        a, b = _draw_rows(left, right, n=n, by=by, rng=rng)
         if sides.same_images:
             a, b = np.minimum(a, b), np.maximum(a, b)
         unmatched = (a * len(code) + b)[code[a] != code[b]]
