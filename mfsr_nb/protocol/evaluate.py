@@ -38,7 +38,7 @@ from mfsr_nb.protocol.metrics import (
 from .pairs import image_keys, make_pairs, read_pairs, scenario_domains, write_pairs
 from ..stats import bootstrap_means, bootstrap_weights, percentile_interval
 
-# %% ../../nbs/paper/04_protocol.ipynb #4c36af8a
+# %% ../../nbs/paper/04_protocol.ipynb #3f8d3881
 FAR_LIMITS = {'tar@far=1e-2': 1e-2, 'tar@far=1e-3': 1e-3, 'tar@far=1e-4': 1e-4}
 
 
@@ -105,7 +105,7 @@ def _check_pairs(pairs, code, dom, scenario):
             'matched: use the pairs of these images'
         )
 
-# %% ../../nbs/paper/04_protocol.ipynb #3621f132
+# %% ../../nbs/paper/04_protocol.ipynb #972aa38f
 class PairMetrics(NamedTuple):
     "Results of the verification"
 
@@ -217,7 +217,7 @@ def _check_images(embedding, identity, domain, scenario, path, matrix):
     norm, code = embedding_norms(x, path), as_codes(ids)[0]
     return _Images(x, norm, ids, dom, code=code, probe=probe, gallery=gallery, matrix=matrix)
 
-# %% ../../nbs/paper/04_protocol.ipynb #401b0af7
+# %% ../../nbs/paper/04_protocol.ipynb #19c00348
 def _scores_of_pairs(images, pairs):
     "(m,) cosine or given similarity of each pair"
     if images.matrix is None:
@@ -236,7 +236,7 @@ def _search(images, same_images):
         return retrieval(x[probe], ids[probe])
     return retrieval(x[probe], ids[probe], x[gallery], ids[gallery])
 
-# %% ../../nbs/paper/04_protocol.ipynb #35516f56
+# %% ../../nbs/paper/04_protocol.ipynb #0bcbe844
 class EvaluationData(NamedTuple):
     "Metrics of one scenario, and what they were computed from"
 
@@ -283,7 +283,7 @@ def prepare_evaluation(
         metrics, scores, pairs, thresholds=verified.thresholds, roc=verified.roc, retrieval=found
     )
 
-# %% ../../nbs/paper/04_protocol.ipynb #8154f695
+# %% ../../nbs/paper/04_protocol.ipynb #b44efae5
 # Metrics of every evaluation, in this order; TAR at smaller FAR follows after the counts.
 METRIC_NAMES = (
     *('accuracy', 'accuracy_std', 'rank1', 'rank5', 'rank10', 'map', 'map_trapezoid', 'eer'),
@@ -363,7 +363,7 @@ def _image_tag(ax):
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{html.escape(ax.get_title())}" src="data:image/png;base64,{data}">'
 
-# %% ../../nbs/paper/04_protocol.ipynb #25ce3ddb
+# %% ../../nbs/paper/04_protocol.ipynb #a3774fc8
 STYLE = (
     'body{font-family:sans-serif;margin:2em}'
     '.row{display:flex;flex-wrap:wrap}'
@@ -373,7 +373,7 @@ STYLE = (
 
 def _scenario_html(name, data):
     "The section of one scenario"
-    from mfsr_nb.protocol.plots import plot_cmc, plot_roc, plot_scores
+    from mfsr_nb.plots import plot_cmc, plot_roc, plot_scores
 
     plots = (
         plot_cmc({name: data.retrieval}),
@@ -437,7 +437,7 @@ def evaluate_file(
         _write_json(out, metrics)
     return metrics
 
-# %% ../../nbs/paper/04_protocol.ipynb #be393cd1
+# %% ../../nbs/paper/04_protocol.ipynb #b0e0f452
 def _evaluate_arrays(arrays, scenarios, pairs, options):
     "Scenario -> `EvaluationData`; `pairs` belong to the first"
     images = arrays['embedding'], arrays['identity'], arrays['masked']
