@@ -69,10 +69,6 @@ def read_records(
     return [_read_record(path, what, needs) for path in sorted(Path(folder).glob('*.json'))]
 
 # %% ../../nbs/library/03_files.ipynb #0330b223
-# How long a process of a launch waits for the main lock, which others hold while they enter
-_ENTER_SECONDS = 1.0
-
-
 def _file_lock(path):
     return FileLock(path, thread_local=False, poll_interval=0.01)
 
@@ -86,69 +82,92 @@ def _is_held(path):
         return True
 
 
-class _FolderLock:
-    "The main lock of a folder and, for a team, the lock of this member; see `exclusive_lock`"
+def _others_live(folder, is_admitted):
+    "Whether a process that is not admitted holds the folder; removes files of dead ones"
+    for path in folder.glob('.lock.*'):
+        if not is_admitted(path):
+            if _is_held(path):
+                return True
+            path.unlink(missing_ok=True)
+    return False
 
-    def __init__(self, folder, team):
+# %% ../../nbs/library/03_files.ipynb #3d9e4b70
+class _FolderLock:
+    "The lock of a single process on a folder"
+
+    def __init__(self, folder):
         self.folder = folder
         self.main = _file_lock(folder / '.lock')
-        self.prefix = f'.lock.{hashlib.sha256(team.encode()).hexdigest()[:12]}.'
-        self.member_path = folder / f'{self.prefix}{uuid.uuid4().hex[:12]}'
-        self.member = _file_lock(self.member_path) if team else None
 
-    def refuse(self):
-        raise InputError(
+    def refusal(self):
+        return InputError(
             f'{self.folder}: another process works here: wait for it, or choose another destination'
         )
 
     def take_main(self):
-        "Hold the main lock; a team waits while one of its own members holds it"
-        while True:
-            try:
-                self.main.acquire(timeout=_ENTER_SECONDS if self.member else 0)
-                return
-            except Timeout:
-                if not self.member or not any(self.folder.glob(f'{self.prefix}*')):
-                    self.refuse()
+        try:
+            self.main.acquire(timeout=0)
+        except Timeout as error:
+            raise self.refusal() from error
 
-    def living(self, own_team):
-        "Whether other processes hold the folder; removes lock files that dead ones have left"
-        for path in self.folder.glob('.lock.*'):
-            if path == self.member_path or (own_team and path.name.startswith(self.prefix)):
-                continue
-            if _is_held(path):
-                return True
-            path.unlink(missing_ok=True)
+    def is_admitted(self, path):
+        "Whether the lock file of another process may be held at the same time"
         return False
 
     def enter(self):
         self.take_main()
-        try:
-            if self.living(own_team=self.member is not None):
-                self.refuse()
-            if self.member:
-                self.member.acquire()
-        except BaseException:
+        if _others_live(self.folder, self.is_admitted):
             self.main.release()
-            raise
-        if self.member:
+            raise self.refusal()
+
+    def is_last(self):
+        return True
+
+    def leave(self):
+        self.main.release()
+
+# %% ../../nbs/library/03_files.ipynb #f27c9a60
+class _TeamLock(_FolderLock):
+    "The lock of one process of a distributed launch"
+
+    def __init__(self, folder, team):
+        super().__init__(folder)
+        self.prefix = f'.lock.{hashlib.sha256(team.encode()).hexdigest()[:12]}.'
+        self.path = folder / f'{self.prefix}{uuid.uuid4().hex[:12]}'
+        self.member = _file_lock(self.path)
+        self.entered = False
+
+    def take_main(self):
+        while not self.main.is_locked:
+            try:
+                self.main.acquire(timeout=1)
+            except Timeout as error:
+                if not any(self.folder.glob(f'{self.prefix}*')):
+                    raise self.refusal() from error
+
+    def is_admitted(self, path):
+        "While it enters, all of its team; when it asks whether it is the last, only itself"
+        return path == self.path if self.entered else path.name.startswith(self.prefix)
+
+    def enter(self):
+        super().enter()
+        try:
+            self.member.acquire()
+            self.entered = True
+        finally:
             self.main.release()
 
     def is_last(self):
-        "Whether no other process of the team is left; if so, keeps all others out"
-        if self.main.is_locked:
-            return True
-        self.main.acquire()
-        if not self.living(own_team=False):
-            return True
-        self.leave()
-        return False
+        if not self.main.is_locked:
+            self.take_main()
+            if _others_live(self.folder, self.is_admitted):
+                self.leave()
+        return self.main.is_locked
 
     def leave(self):
-        if self.member and self.member.is_locked:
-            if not self.main.is_locked:
-                self.main.acquire()
-            self.member_path.unlink(missing_ok=True)
+        if self.member.is_locked:
+            self.take_main()
+            self.path.unlink(missing_ok=True)
             self.member.release()
         self.main.release()
 
@@ -162,7 +181,7 @@ def exclusive_lock(
 
     Raises `InputError` if another process holds the folder, or if it cannot be written."""
     folder = Path(folder)
-    lock = _FolderLock(folder, team)
+    lock = _TeamLock(folder, team) if team else _FolderLock(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.enter()
