@@ -230,7 +230,7 @@ class _Options(NamedTuple):
     batch: int
     skip_bad: bool
 
-
+# %% ../../nbs/library/25_align.ipynb #3bf7d0c9
 def _landmarks_of(t, options, part):
     "(landmarks of each row: (5, 2), (68, 2) or None; a word for the source of each)"
     how = options.how

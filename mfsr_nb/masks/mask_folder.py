@@ -168,7 +168,7 @@ class AdHoc(Masker):
 
     def __init__(
         self,
-        method: str,  # One of `METHODS`
+        method: str,  # One of `MASK_METHODS`
         seed: int = 0,  # Non-negative; determines the random numbers
         landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
         **options,  # Of the method
@@ -481,7 +481,7 @@ def fill_folder(
 def mask_folder(
     src: str | Path,  # Data set in any layout
     dest: str | Path,  # Folder to write
-    method: str,  # One of `METHODS`
+    method: str,  # One of `MASK_METHODS`
     seed: int = 0,  # Non-negative; determines the random numbers
     skip_bad: bool = False,  # Leave out images that cannot be read or have no landmarks?
     workers: int | None = None,  # Processes; None: one per core on large data sets
