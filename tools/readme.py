@@ -2,7 +2,8 @@
 
 import argparse, base64, json, re, sys
 from pathlib import Path
-from common import ROOT, directives, get_config, name, source, write
+from common import ROOT, directives, get_config, source, write
+from common import short_name as name
 from bs4 import BeautifulSoup
 from dialect import attributes, callouts, github, links, options, relative
 

@@ -2,7 +2,8 @@
 
 import argparse, os, re, sys, tempfile, time
 from pathlib import Path
-from common import ROOT, cleaned, directives, get_config, name, notebooks, write
+from common import ROOT, cleaned, directives, get_config, notebooks, write
+from common import short_name as name
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
