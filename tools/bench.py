@@ -1,6 +1,14 @@
 "Measure speed and memory, each against something people use, in the same run; a table, and results/bench.json."
 
-import argparse, io, json, os, struct, subprocess, sys, tempfile, time
+import argparse
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +21,7 @@ os.environ.update(
     TQDM_DISABLE='1',
 )
 import numpy as np
+
 from common import ROOT, write
 
 
@@ -48,6 +57,7 @@ def row(what, against, secs, count, unit, note=''):
 def world():
     "Drawing a face against decoding one of the same size from a JPEG in memory"
     from PIL import Image
+
     from mfsr_nb.world.faces import FaceWorld
 
     for size in (64, 112, 256):
@@ -123,7 +133,9 @@ def memory():
 
 def recognizer():
     "Training steps of the `mini` recogniser against a bare PyTorch loop over one batch that is already there"
-    import pandas as pd, torch
+    import pandas as pd
+    import torch
+
     from mfsr_nb.presets import load_preset
     from mfsr_nb.recognition.recognizer import Recognizer
     from mfsr_nb.recognition.train import train_recognizer
@@ -168,8 +180,10 @@ def recognizer():
 
 def partial_faces():
     "DFM's scores, many small Lassos at once, against scikit-learn one after the other; the blur of Interpret-FR against a convolution of single channels"
-    import torch, torch.nn.functional as F
+    import torch
+    import torch.nn.functional as F
     from sklearn.linear_model import Lasso
+
     from mfsr_nb.recognition.dfm import fista
     from mfsr_nb.recognition.interpret_fr import mean_cos2, sad_maps
 
@@ -220,9 +234,12 @@ def partial_faces():
 
 def decoding():
     "The libraries that decode JPEGs, on the same bytes in memory, one thread each, against Pillow"
-    import cv2, simplejpeg, torch
+    import cv2
+    import simplejpeg
+    import torch
     from PIL import Image
     from torchvision.io import ImageReadMode, decode_jpeg
+
     from mfsr_nb.world.faces import FaceWorld
 
     cv2.setNumThreads(1)
@@ -269,6 +286,7 @@ class Plain:
     def __getitem__(self, rows):
         import torch
         from PIL import Image
+
         from mfsr_nb.data.loading import to_square
 
         return torch.from_numpy(
@@ -279,10 +297,11 @@ class Plain:
 def loading():
     "The `mini` recogniser fed from files of 256 px: streamed by workers, and from memory, against decoding within the step"
     from pathlib import Path
+
     from PIL import Image
-    from mfsr_nb.presets import load_preset
-    from mfsr_nb.data.dataset import read
+
     from mfsr_nb.data.loading import load_pixels
+    from mfsr_nb.presets import load_preset
     from mfsr_nb.recognition.recognizer import training_set
     from mfsr_nb.recognition.train import train_recognizer
     from mfsr_nb.world.faces import FaceWorld
@@ -328,6 +347,7 @@ def loading():
 def recordio():
     "Reading 112 px JPEGs in random order from RecordIO against identity folders, files in the page cache; opening half a million records"
     from PIL import Image
+
     from mfsr_nb.data.recordio import RecordFile, write_recordio
 
     g, n = np.random.default_rng(0), 2000
@@ -397,8 +417,10 @@ def masking():
     from concurrent.futures import ThreadPoolExecutor
     from itertools import count
     from pathlib import Path
+
     import pandas as pd
     from PIL import Image
+
     from mfsr_nb.masks.mask_folder import mask_folder
     from mfsr_nb.world.faces import FaceWorld
 
@@ -486,12 +508,14 @@ def masking():
 
 def translating():
     "Masking a folder of faces by a generator (read, translated, image, segmentation and recipe written) against that generator alone, on a batch that is already there"
-    import torch
     from itertools import count
+
+    import torch
     from PIL import Image
     from torch import nn
-    from mfsr_nb.masks.mask_folder import fill_folder
+
     from mfsr_nb.masks.generated_folder import Translator
+    from mfsr_nb.masks.mask_folder import fill_folder
     from mfsr_nb.world.faces import FaceWorld
 
     def conv(i, o, stride=1):
@@ -538,7 +562,8 @@ def mtcnn():
     if importlib.util.find_spec('facenet_pytorch') is None:
         print('facenet-pytorch is not installed: no MTCNN to measure')
         return
-    import facenet_pytorch, torch
+    import facenet_pytorch
+
     from mfsr_nb.data.dataset import open_pixels, read
     from mfsr_nb.data.mtcnn import find_landmarks, load_mtcnn
     from mfsr_nb.world.faces import FaceWorld
@@ -576,11 +601,13 @@ def mtcnn():
 
 def unet():
     "S of the preset `mini` against the lightest segmentation network of torchvision, and its augmentation against torchvision's own transforms, which take an image at a time"
-    import torch, torchvision
+    import torch
+    import torchvision
     from torchvision import tv_tensors
     from torchvision.transforms import v2
-    from mfsr_nb.presets import load_preset
+
     from mfsr_nb.masks.unet import UNet, augment
+    from mfsr_nb.presets import load_preset
     from mfsr_nb.world.faces import FaceWorld
     from mfsr_nb.world.traits import LOOSE
 
@@ -629,13 +656,17 @@ def unet():
 
 def gan():
     "A step of IAMGAN, all phases, against the same networks in a plain loop: one forward pass for each picture, float32, channels first"
-    import copy, torch, torch.nn.functional as F
-    from mfsr_nb.presets import load_preset, settings
+    import copy
+
+    import torch
+    import torch.nn.functional as F
+
     from mfsr_nb.generators.gan import gan_dls, gan_learner
-    from mfsr_nb.generators.pipeline import Classifier, with_steps
     from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss
-    from mfsr_nb.recognition.recognizer import Recognizer
+    from mfsr_nb.generators.pipeline import Classifier, with_steps
     from mfsr_nb.masks.unet import UNet
+    from mfsr_nb.presets import load_preset
+    from mfsr_nb.recognition.recognizer import Recognizer
 
     for name, ids, steps in (('mini', 400, 10), ('paper', 10575, 1)):
         p = load_preset(name)
@@ -709,12 +740,16 @@ def gan():
 
 def editing():
     "A step of StarGAN, critic and generator, against the same networks in a plain loop in float32, channels first"
-    import copy, torch, torch.nn.functional as F
-    from mfsr_nb.presets import load_preset
-    from mfsr_nb.generators.gan import cpu_threads, gan_dls, gan_learner
-    from mfsr_nb.generators.pipeline import generator_settings, with_steps
+    import copy
+
+    import torch
+    import torch.nn.functional as F
+
     from mfsr_nb.engine.fit import Watch
     from mfsr_nb.generators.attribute_gans import AttributeGAN, AttributeGANLoss
+    from mfsr_nb.generators.gan import cpu_threads, gan_dls, gan_learner
+    from mfsr_nb.generators.pipeline import generator_settings, with_steps
+    from mfsr_nb.presets import load_preset
 
     o = with_steps(generator_settings(load_preset('mini'), 'stargan'), 5)
     half, (f, m) = (
@@ -771,7 +806,9 @@ def editing():
 def card():
     "The two costly parts of a generator's card: SSIM against scikit-image's, image by image, and the Fréchet distance against the root of the product of covariances"
     import importlib.util
+
     from scipy.linalg import sqrtm
+
     from mfsr_nb.masks.generator_report import frechet, outside_ssim
     from mfsr_nb.world.faces import FaceWorld
 
@@ -833,6 +870,7 @@ def dcr():
     import torch
     from torch import nn
     from torchvision.models import resnet50
+
     from mfsr_nb.recognition.dcr import DCRLoss
 
     n_ids, dim, size, n = 10575, 512, 112, 192
@@ -881,7 +919,9 @@ def dcr():
 def losses():
     "A loss with its head, forwards and backwards, for the paper's batch and CASIA-WebFace's identities, against pytorch-metric-learning"
     import torch
-    from pytorch_metric_learning import distances, losses as pml, miners, reducers
+    from pytorch_metric_learning import distances, miners, reducers
+    from pytorch_metric_learning import losses as pml
+
     from mfsr_nb.presets import load_preset
     from mfsr_nb.recognition.losses import ArcFace, CosineHead, Triplet
 
@@ -985,6 +1025,7 @@ def main():
     if bad := set(a.names) - set(BENCHES):
         sys.exit(f'{min(bad)}: no such benchmark; choose from {", ".join(BENCHES)}')
     import torch
+
     from mfsr_nb.core import environment, git_commit
 
     torch.set_num_threads(THREADS)

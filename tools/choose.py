@@ -1,22 +1,21 @@
 "Choose what the paper leaves open, on people of the training world that are held out: trains each candidate and writes results/choices.json.  Goes on where it stopped; never looks at the test identities."
 
-import argparse, json, os
-from pathlib import Path
+import argparse
+import json
+import os
 
 os.environ.setdefault('TQDM_DISABLE', '1')
-import numpy as np
 from common import ROOT
-from mfsr_nb.core import FULL, MASKED
+from mfsr_nb.data.dataset import read
+from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.presets import config_hash, load_preset, settings
-from mfsr_nb.data.dataset import read
-from mfsr_nb.study.rows import Row
-from mfsr_nb.study.study import Study
-from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.protocol.metrics import retrieval
 from mfsr_nb.recognition.recognizer import embed_pixels, fingerprint, loss_settings, training_set
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.recognition.validation import hold_out_identities
+from mfsr_nb.study.rows import Row
+from mfsr_nb.study.study import Study
 
 # loss -> candidates; the first of each is what the method's authors (or the paper) say
 GRID = dict(

@@ -1,18 +1,17 @@
 "Compare settings of generators on people of the training world that are held out: trains each candidate, masks with it, trains a Softmax recogniser, and writes results/gan_settings.json.  Goes on where it stopped, several at a time may fill one study; never looks at the test identities."
 
-import argparse, json, os
+import argparse
+import json
+import os
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault('TQDM_DISABLE', '1')
 from choose import held_out
 from common import ROOT
-from mfsr_nb.masks.generator_report import report_folder
 from mfsr_nb.core import InputError, environment, git_commit
+from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
-from mfsr_nb.presets import config_hash, load_preset, settings
-from mfsr_nb.study.rows import Row
-from mfsr_nb.study.study import Study
+from mfsr_nb.generators.attribute_gans import ATTRIBUTE_GANS
 from mfsr_nb.generators.pipeline import (
     VARIANTS,
     generator_settings,
@@ -20,7 +19,10 @@ from mfsr_nb.generators.pipeline import (
     match_framing,
     unpaired_masked_images,
 )
-from mfsr_nb.data.loading import load_pixels
+from mfsr_nb.masks.generated_folder import translate_folder
+from mfsr_nb.masks.generator_report import report_folder
+from mfsr_nb.masks.unet import load_unet, mask_probability
+from mfsr_nb.presets import config_hash, load_preset, settings
 from mfsr_nb.protocol.metrics import retrieval
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
@@ -31,9 +33,8 @@ from mfsr_nb.recognition.recognizer import (
 )
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.recognition.validation import hold_out_identities
-from mfsr_nb.masks.generated_folder import translate_folder
-from mfsr_nb.generators.attribute_gans import ATTRIBUTE_GANS
-from mfsr_nb.masks.unet import load_unet, mask_probability
+from mfsr_nb.study.rows import Row
+from mfsr_nb.study.study import Study
 
 P = load_preset('paper').iamgan
 D2, L12, plain = (

@@ -1,19 +1,28 @@
 "Run the preset `paper`, its steps cut, on a small set of drawn faces in the layouts of the paper's data: RecordIO, VGGFace2, MFSR.  Stops it half-way, goes on, and looks at what was trained."
 
-import argparse, json, os, resource, signal, subprocess, sys, tempfile, time
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torchvision
+
 from common import ROOT
 from mfsr_nb.core import InputError
-from mfsr_nb.presets import load_preset, settings, to_dataclass
 from mfsr_nb.data.dataset import read
-from mfsr_nb.study.registry import read_runs
-from mfsr_nb.study.rows import rows
 from mfsr_nb.data.recordio import write_recordio
 from mfsr_nb.engine.weights import open_tensors
+from mfsr_nb.presets import load_preset, settings, to_dataclass
+from mfsr_nb.study.registry import read_runs
+from mfsr_nb.study.rows import rows
 from mfsr_nb.world.write import write_world
 
 ROWS = (

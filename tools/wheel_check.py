@@ -1,6 +1,11 @@
 "Build the package, install it where nothing else is, with the newest dependencies there are, and embed a face with it."
 
-import argparse, shutil, subprocess, sys, tempfile, zipfile
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
