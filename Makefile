@@ -1,4 +1,5 @@
-# Bare `make` lists what there is.  A machine needs python3 (3.10 or newer), make and a package index; nothing else.
+# `make` alone lists the targets.  A machine needs python3 (3.10 or newer), make and access to a
+# package index; nothing else.
 PRESET ?= mini
 PYTHON ?= python3
 ARGS ?=
@@ -6,7 +7,7 @@ BIN := $(CURDIR)/.venv/bin
 UV := $(shell command -v uv || echo $(CURDIR)/.uv/bin/uv)
 STAMP := .venv/.installed
 export PATH := $(BIN):$(PATH)
-# two spinning thread pools on two cores are many times slower than one that waits quietly
+# two thread pools that spin on two cores are many times slower than one that waits
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
@@ -32,13 +33,13 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml | $(UV)
 reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face world (PRESET=mini, smoke, gpu, paper)
 	mfsr_reproduce --preset $(PRESET) $(ARGS)
 
-test: $(STAMP)  ## run every notebook as a test, and check that library and notebooks are in step
-	@bad=0; python tools/check.py || bad=1; python tools/test.py $(NB) || bad=1; exit $$bad
+test: $(STAMP)  ## check the form of the project and run every notebook as a test (NB="nbs/paper/08_dcr.ipynb ...")
+	@bad=0; python tools/check.py || bad=1; python tools/check.py --test $(NB) || bad=1; exit $$bad
 
-check: $(STAMP)  ## only the quick part of test: library, notebooks and README in step, outputs clean, imports in order
-	python tools/check.py
+check: $(STAMP)  ## only the quick part of test: library and README in step, outputs clean, style, links (NB=...)
+	python tools/check.py $(NB)
 
-render: $(STAMP)  ## re-execute notebooks in a real kernel, outputs saved in place (NB="nbs/00_core.ipynb ...")
+render: $(STAMP)  ## execute notebooks again in a real kernel, outputs saved in place (NB=...)
 	python tools/render.py $(NB)
 
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
@@ -47,13 +48,13 @@ readme: $(STAMP)  ## README.md from nbs/index.ipynb
 lab: $(STAMP)  ## JupyterLab on the notebooks
 	jupyter lab --notebook-dir=nbs
 
-docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, Sphinx where not)
+docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, otherwise Sphinx)
 	python tools/docs.py $(ARGS)
 
-bench: $(STAMP)  ## measure speed and memory, each against something people use
+bench: $(STAMP)  ## measure speed and memory, each against a tool in common use
 	python tools/bench.py $(ARGS)
 
-wheel: $(STAMP)  ## build the package and embed a face with it, in an empty environment with the newest dependencies
+wheel: $(STAMP)  ## build the package, install it alone with the newest dependencies, and use it
 	python tools/wheel_check.py --uv $(UV)
 
 hooks: $(STAMP)  ## nbdev's git hooks: clean diffs and merges of notebooks

@@ -1,26 +1,61 @@
-"Choose what the paper leaves open, on people of the training world that are held out: trains each candidate and writes results/choices.json.  Goes on where it stopped; never looks at the test identities."
+"""Choose settings that the paper leaves open, on held-out identities of the training set.
 
-import argparse, json, os
+Each candidate is trained, and all results are written: those of losses to results/choices.json,
+those of generators (--generators) to results/gan_settings.json. The command continues where it
+stopped, and several processes may fill one study. It never looks at test identities.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault('TQDM_DISABLE', '1')
+
 import numpy as np
+import pandas as pd
+
 from common import ROOT
-from mfsr_nb.core import FULL, MASKED
-from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.presets import config_hash, load_preset, settings
+from mfsr_nb.core import InputError, environment, git_commit
 from mfsr_nb.data.dataset import read
-from mfsr_nb.study.rows import Row
-from mfsr_nb.study.study import Study
 from mfsr_nb.data.loading import load_pixels
+from mfsr_nb.engine.files import atomic_write, exclusive_lock
+from mfsr_nb.generators.attribute_gans import ATTRIBUTE_GANS
+from mfsr_nb.generators.pipeline import (
+    VARIANTS,
+    generator_settings,
+    make_generator,
+    match_framing,
+    unpaired_masked_images,
+)
+from mfsr_nb.masks.generated_folder import translate_folder
+from mfsr_nb.masks.generator_report import report_folder
+from mfsr_nb.masks.unet import load_unet, mask_probability
+from mfsr_nb.presets import config_hash, load_preset, settings
 from mfsr_nb.protocol.metrics import retrieval
-from mfsr_nb.recognition.recognizer import embed_pixels, fingerprint, loss_settings, training_set
+from mfsr_nb.recognition.recognizer import (
+    embed_pixels,
+    fingerprint,
+    load_recognizer,
+    loss_settings,
+    training_set,
+)
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.recognition.validation import hold_out_identities
+from mfsr_nb.study.rows import Row
+from mfsr_nb.study.study import Study
 
-# loss -> candidates; the first of each is what the method's authors (or the paper) say
-GRID = dict(
-    softmax=[dict(), dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(backbone='small')],
+CHOICES = ROOT / 'results' / 'choices.json'
+GENERATORS = ROOT / 'results' / 'gan_settings.json'
+# fraction of the identities that is held out
+SHARE = 0.2
+
+# Candidates of each loss: the first is what the method's authors, or the paper, recommend.
+LOSSES = dict(
+    softmax=[{}, dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(backbone='small')],
     triplet=[
         dict(margin='soft', weight=1.0),
         dict(margin='soft', weight=0.3),
@@ -55,112 +90,441 @@ GRID = dict(
         dict(renormalize=True),
     ],
 )
+# changes of a loss's candidate that are settings of the training and not of the loss
+TRAINING_SETTINGS = ('lr', 'steps', 'backbone')
 
 
-def held_out(study, names):
-    "(pixels, identities) of masked and of full photographs of people who are not trained on: the world's own masks, first half of the views, against the full faces of the other half"
+class Candidate(NamedTuple):
+    "Settings of a generator: what a line is called, the method, and the changes in the preset"
 
-    def part(t, first):
-        t = t[t.identity.isin(names)]
-        v = (
-            t.groupby('identity').key.rank(method='first')
-            <= t.groupby('identity').key.transform('count') / 2
-        )
-        t, px, _ = load_pixels(
-            t[v == first].reset_index(drop=True), study.preset.recognition.image_size
-        )
-        return px, t.identity.to_numpy()
-
-    true, full = read(study.data('casia_true')), read(study.data('casia'))
-    return part(true, True), part(full, True), part(full, False)
+    what: str
+    method: str
+    change: dict
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('study', help='folder of a study of the preset, as mfsr_reproduce leaves it')
-    p.add_argument('losses', nargs='*', help=f'of: {", ".join(GRID)} (default: all)')
-    p.add_argument('--preset', default='mini')
-    p.add_argument('--seeds', type=int, default=1)
-    p.add_argument('--share', type=float, default=0.2, help='of the people, held out')
-    a = p.parse_args()
-    study, out = Study(a.preset, a.study), ROOT / 'results' / 'choices.json'
-    t = training_set(
-        study.data('casia'), study.masked(Row('', (), 'casia', 'softmax', 'iamgan'), 0)
+PAPER = load_preset('paper').iamgan
+TWO_LAYERS = dict(discriminator=dict(layers=2))
+RAMP = dict(lambda1=dict(start=1.0, end=2.0, ramp_steps=450))
+PLAIN = dict(generator=dict(output='plain'))
+PAPER_WEIGHTS = dict(
+    lambda1=settings(PAPER.lambda1),
+    terms=settings(PAPER.terms),
+    lambda2=dict(ramp_steps=180),
+)
+# The first candidate of a method is the preset itself.
+CANDIDATES = (
+    Candidate('mini', 'iamgan', {}),
+    Candidate('discriminator.layers: 2', 'iamgan', TWO_LAYERS),
+    Candidate('lambda1: 1 to 2', 'iamgan', RAMP),
+    Candidate('layers: 2, lambda1: 1 to 2', 'iamgan', TWO_LAYERS | RAMP),
+    Candidate('lambda1: 0.5', 'iamgan', dict(lambda1=dict(start=0.5, end=0.5))),
+    Candidate('terms.rec: 4', 'iamgan', dict(terms=dict(rec=4.0))),
+    Candidate('terms.cls: 0.3', 'iamgan', dict(terms=dict(cls=0.3))),
+    Candidate("the paper's weights", 'iamgan', PAPER_WEIGHTS),
+    Candidate('output: residual', 'iamgan', dict(generator=dict(output='residual'))),
+    Candidate('output: plain', 'iamgan', PLAIN),
+    Candidate('gate_gain: 8', 'iamgan', dict(generator=dict(gate_gain=8.0))),
+    Candidate('gate_gain: 1', 'iamgan', dict(generator=dict(gate_gain=1.0))),
+    Candidate('zoom_M: null', 'iamgan', dict(augment=dict(zoom_M=None))),
+    Candidate('ema: 0', 'iamgan', dict(ema=0.0)),
+    Candidate('d_lr_scale: 1', 'iamgan', dict(d_lr_scale=1.0)),
+    Candidate('mini', 'cyclegan', {}),
+    Candidate('layers: 2, lambda1: 1 to 2', 'cyclegan', TWO_LAYERS | RAMP),
+    Candidate('mini', 'stargan', {}),
+    Candidate('output: plain', 'stargan', PLAIN),
+    Candidate('mini', 'attgan', {}),
+    Candidate('output: plain', 'attgan', PLAIN),
+    Candidate('mini', 'sagan', {}),
+    Candidate('mini', 'de', {}),
+    Candidate('mini', 'kp_cvx', {}),
+    Candidate('mini', 'kp_syn', {}),
+    Candidate('mini', 'true', {}),
+)
+
+
+def training_row(masks: str) -> Row:
+    "A row of CASIA with Softmax and masks of some kind"
+    return Row('', (), 'casia', 'softmax', masks)
+
+
+def write_json(path: Path, content: object, **options) -> None:
+    "Write a file in one step"
+    with atomic_write(path) as file:
+        file.write_text(json.dumps(content, **options) + ('\n' if options else ''))
+
+
+# ---- held-out identities
+
+
+class Images(NamedTuple):
+    "Pixels and the identities that they show"
+
+    pixels: object
+    identity: np.ndarray
+
+
+class HeldOut(NamedTuple):
+    "Validation images: masked and full probes from half of the views, a gallery from the rest"
+
+    masked: Images
+    full: Images
+    gallery: Images
+
+
+def half_of_views(table: pd.DataFrame, names: set[str], first: bool, size: int) -> Images:
+    "The first or the second half of the views of some identities"
+    table = table[table.identity.isin(names)]
+    keys = table.groupby('identity').key
+    in_first = keys.rank(method='first') <= keys.transform('count') / 2
+    chosen = table[in_first == first].reset_index(drop=True)
+    table, pixels, _ = load_pixels(chosen, size)
+    return Images(pixels, table.identity.to_numpy())
+
+
+def held_out(study: Study, names: set[str]) -> HeldOut:
+    "Images of identities that are not trained on; the masks are the world's own"
+    size = study.preset.recognition.image_size
+    masked, full = read(study.data('casia_true')), read(study.data('casia'))
+    return HeldOut(
+        masked=half_of_views(masked, names, first=True, size=size),
+        full=half_of_views(full, names, first=True, size=size),
+        gallery=half_of_views(full, names, first=False, size=size),
     )
-    t, held = hold_out_identities(t, a.share, seed=0)
-    t, px, _ = load_pixels(t, study.preset.recognition.image_size)
-    masked, full, gallery = held_out(study, set(held.identity))
-    for seed, loss in ((s, l) for s in range(a.seeds) for l in a.losses or GRID):
-        for change in GRID[loss]:
-            s = settings(study.preset.recognition)
-            s['optimizer']['lr'], s['backbone'] = (
-                change.get('lr', s['optimizer']['lr']),
-                change.get('backbone', s['backbone']),
-            )
-            if 'steps' in change:
-                o = s['schedule']['casia']
-                k = change['steps'] / o['steps']
-                o |= dict(
-                    steps=change['steps'],
-                    milestones=[round(k * m) for m in o['milestones']],
-                    warmup=round(k * o['warmup']),
+
+
+def search_rates(model: object, probe: Images, gallery: np.ndarray, ids: np.ndarray) -> dict:
+    "Rank-1 and mAP of probes in an embedded gallery"
+    found = retrieval(embed_pixels(model, probe.pixels), probe.identity, gallery, ids)
+    return dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
+
+
+# ---- losses
+
+
+class Training(NamedTuple):
+    "What all candidates of losses are trained and validated on"
+
+    table: pd.DataFrame
+    pixels: object
+    held: HeldOut
+
+
+def training_data(study: Study, share: float) -> Training:
+    "Full faces and IAMGAN's masked ones, with a fraction of the identities held out"
+    masked = study.masked(training_row('iamgan'), 0)
+    table = training_set(study.data('casia'), masked)
+    table, held = hold_out_identities(table, share, seed=0)
+    table, pixels, _ = load_pixels(table, study.preset.recognition.image_size)
+    return Training(table, pixels, held_out(study, set(held.identity)))
+
+
+def changed_schedule(schedule: dict, steps: int) -> dict:
+    "A schedule with another number of steps, and its milestones in proportion"
+    factor = steps / schedule['steps']
+    milestones = [round(factor * milestone) for milestone in schedule['milestones']]
+    warmup = round(factor * schedule['warmup'])
+    return schedule | dict(steps=steps, milestones=milestones, warmup=warmup)
+
+
+def recognition_of(preset: str, change: dict) -> object:
+    "The recognition settings of a preset with a candidate's changes"
+    changed = settings(load_preset(preset).recognition)
+    if 'lr' in change:
+        changed['optimizer']['lr'] = change['lr']
+    if 'backbone' in change:
+        changed['backbone'] = change['backbone']
+    if 'steps' in change:
+        schedule = changed['schedule']
+        schedule['casia'] = changed_schedule(schedule['casia'], change['steps'])
+    return load_preset(preset, recognition=changed).recognition
+
+
+def loss_options(loss: str, change: dict) -> dict:
+    "The paper's options of a loss with a candidate's changes"
+    ours = {name: value for name, value in change.items() if name not in TRAINING_SETTINGS}
+    return loss_settings(load_preset('paper'), loss)[1] | ours
+
+
+def try_loss(
+    study: Study, data: Training, preset: str, loss: str, change: dict, seed: int, share: float
+) -> dict | None:
+    "Train and validate one candidate; None if that was done before"
+    options, recognition = loss_options(loss, change), recognition_of(preset, change)
+    mark = fingerprint(data.table)
+    name = config_hash(recognition, loss, options, seed, share, mark)
+    folder = study.dest / 'choose' / name
+    if (folder / 'line.json').is_file():
+        return None
+    model, facts = train_recognizer(
+        data.table,
+        data.pixels,
+        folder,
+        recognition,
+        recognition.schedule.casia,
+        loss=loss,
+        options=options,
+        seed=seed,
+        desc=f'{loss} {change}',
+    )
+    gallery = embed_pixels(model, data.held.gallery.pixels)
+    rates = {}
+    for kind in ('masked', 'full'):
+        probe = getattr(data.held, kind)
+        rates[kind] = search_rates(model, probe, gallery, data.held.gallery.identity)
+    line = dict(
+        id=name,
+        data=mark,
+        preset=study.preset.name,
+        loss=loss,
+        change=change,
+        seed=seed,
+        **rates,
+        loss_end=facts['final_loss'],
+        seconds=facts['seconds'],
+    )
+    write_json(folder / 'line.json', line)
+    return line
+
+
+def loss_order(line: dict) -> tuple[int, int]:
+    "Sort key of a line: its seed, then its candidate's place in LOSSES"
+    order = []
+    for loss, changes in LOSSES.items():
+        order += [(loss, change) for change in changes]
+    candidate = (line['loss'], line['change'])
+    return line['seed'], order.index(candidate) if candidate in order else len(order)
+
+
+def loss_lines(study: Study) -> list[dict]:
+    "All lines of a study; those of one loss are from the same, the newest, faces"
+    files = sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime)
+    lines = []
+    for file in files:
+        if not file.parent.name.startswith('gan-'):
+            lines.append(json.loads(file.read_text()))
+    newest = {line['loss']: line.get('data') for line in lines}
+    lines = [line for line in lines if line.get('data') == newest[line['loss']]]
+    return sorted(lines, key=loss_order)
+
+
+def choose_losses(options: argparse.Namespace, study: Study) -> None:
+    "Try the candidates of losses"
+    data = training_data(study, options.share)
+    for seed in range(options.seeds):
+        for loss in options.names or LOSSES:
+            for change in LOSSES[loss]:
+                line = try_loss(
+                    study,
+                    data,
+                    preset=options.preset,
+                    loss=loss,
+                    change=change,
+                    seed=seed,
+                    share=options.share,
                 )
-            options = loss_settings(load_preset('paper'), loss)[1] | {
-                k: v for k, v in change.items() if k not in ('lr', 'steps', 'backbone')
-            }
-            r = load_preset(a.preset, recognition=s).recognition
-            name = config_hash(r, loss, options, seed, a.share, fingerprint(t))
-            if (study.dest / 'choose' / name / 'line.json').is_file():
-                continue
-            m, about = train_recognizer(
-                t,
-                px,
-                study.dest / 'choose' / name,
-                r,
-                r.schedule.casia,
-                loss,
-                options,
-                seed,
-                f'{loss} {change}',
-            )
-            g, rank = embed_pixels(m, gallery[0]), {}
-            for k, (x, ids) in dict(masked=masked, full=full).items():
-                found = retrieval(embed_pixels(m, x), ids, g, gallery[1])
-                rank[k] = dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
-            line = dict(
-                id=name,
-                data=fingerprint(t),
-                preset=study.preset.name,
-                loss=loss,
-                change=change,
-                seed=seed,
-                **rank,
-                loss_end=about['final_loss'],
-                seconds=about['seconds'],
-            )
-            print(json.dumps(line), flush=True)
-            with atomic_write(study.dest / 'choose' / name / 'line.json') as f:
-                f.write_text(json.dumps(line))
-            lines = [
-                json.loads(o.read_text())
-                for o in sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime)
-                if not o.parent.name.startswith('gan-')
-            ]  # also of another process that tries other losses
-            newest = {
-                o['loss']: o.get('data') for o in lines
-            }  # candidates of one loss are compared on the same faces
-            lines = [o for o in lines if o.get('data') == newest[o['loss']]]
-            order = [(l, c) for l in GRID for c in GRID[l]]
-            lines.sort(
-                key=lambda o: (
-                    o['seed'],
-                    order.index((o['loss'], o['change']))
-                    if (o['loss'], o['change']) in order
-                    else len(order),
-                )
-            )
-            with atomic_write(out) as f:
-                f.write_text(json.dumps(lines, indent=1) + '\n')
+                if line:
+                    print(json.dumps(line), flush=True)
+                    write_json(CHOICES, loss_lines(study), indent=1)
+
+
+# ---- generators
+
+
+def trained_faces(
+    study: Study, folder: Path, preset: object, method: str, seed: int
+) -> tuple[Path, dict]:
+    "Masks of a generator that is trained here: their folder, and facts about the training"
+    source, faces = study.data('casia'), folder / 'faces'
+    classifier = study.softmax('casia', seed) if method.startswith('iamgan') else None
+    generator, facts = make_generator(
+        source,
+        study.data('mfsr_seg'),
+        folder / 'generator',
+        preset,
+        method,
+        S=study.segmenter(),
+        C=classifier,
+        seed=seed,
+    )
+    if not (faces / 'recipe.jsonl').is_file():
+        translate_folder(
+            source,
+            faces,
+            generator.config['method'],
+            folder / 'generator' / 'weights.safetensors',
+            segmentation=study.segmenter(),
+            seed=seed,
+        )
+    return faces, facts
+
+
+def masked_faces(
+    study: Study, folder: Path, preset: object, method: str, seed: int
+) -> tuple[Path, dict]:
+    "Masks of any kind: their folder, and facts about the training of a generator"
+    if method == 'true':
+        return study.data('casia_true'), {}
+    if method not in VARIANTS:
+        return study.masked(training_row(method)), {}
+    return trained_faces(study, folder, preset, method, seed)
+
+
+def recognition_rates(
+    study: Study, folder: Path, preset: object, faces: Path, method: str, seed: int
+) -> dict:
+    "Rank-1 and mAP of a Softmax recognizer that is trained with the masks"
+    table = training_set(study.data('casia'), faces)
+    table, held = hold_out_identities(table, SHARE, seed=0)
+    table, pixels, _ = load_pixels(table, preset.recognition.image_size)
+    validation = held_out(study, set(held.identity))
+    loss, loss_changes = loss_settings(preset, 'softmax')
+    model, _ = train_recognizer(
+        table,
+        pixels,
+        folder / 'recognizer',
+        preset.recognition,
+        preset.recognition.schedule.casia,
+        loss=loss,
+        options=loss_changes,
+        seed=seed,
+        desc=method,
+    )
+    gallery = embed_pixels(model, validation.gallery.pixels)
+    return search_rates(model, validation.masked, gallery, validation.gallery.identity)
+
+
+def report_metrics(study: Study, preset: object, faces: Path, seed: int) -> dict:
+    "The metrics of a generator report, by an evaluation network of another seed"
+    size = preset.iamgan.image_size
+    masked = unpaired_masked_images(study.data('mfsr_seg'), size)[0][:500]
+    masked = match_framing(masked, preset.iamgan)
+    network = load_recognizer(study.softmax('casia', seed + 1))
+    keep = mask_probability(load_unet(study.segmenter()), masked) < 0.5
+    report = report_folder(
+        study.data('casia'),
+        faces,
+        partial(embed_pixels, network),
+        masked,
+        keep,
+        most=500,
+    )
+    found = {name: metric for name, metric in report['metrics'].items() if metric}
+    return {name: round(metric['value'], 5) for name, metric in found.items()}
+
+
+def is_wanted(candidate: Candidate, names: list[str]) -> bool:
+    "Whether the command line names the candidate or its method, or nothing"
+    own = (candidate.method, f'{candidate.method}/{candidate.what}')
+    return not names or any(name in names for name in own)
+
+
+class GeneratorSearch:
+    "The candidates of generators in one study"
+
+    def __init__(self, study: Study, preset: str, seeds: int):
+        self.study, self.preset, self.seeds = study, preset, seeds
+        self.data = fingerprint(training_set(study.data('casia')))
+
+    def changed_preset(self, candidate: Candidate) -> object:
+        "The preset with a candidate's changes"
+        if candidate.method in ATTRIBUTE_GANS:
+            return load_preset(self.preset, generators={candidate.method: candidate.change})
+        return load_preset(self.preset, iamgan=candidate.change)
+
+    def folder(self, candidate: Candidate, seed: int) -> Path:
+        "Where a candidate's files are"
+        preset, method = self.changed_preset(candidate), candidate.method
+        own = generator_settings(preset, method) if method in VARIANTS else method
+        mark = config_hash(own, preset.recognition, preset.segmentation, self.data)[:6]
+        return self.study.dest / 'choose' / f'gan-{method}-{seed}-{mark}'
+
+    def lines(self) -> Iterator[dict]:
+        "All lines there are, under the candidates' present names"
+        for candidate in CANDIDATES:
+            for seed in range(self.seeds):
+                file = self.folder(candidate, seed) / 'line.json'
+                if file.is_file():
+                    yield json.loads(file.read_text()) | candidate._asdict()
+
+    def write(self) -> None:
+        "Write results/gan_settings.json"
+        content = dict(environment=environment(), preset=self.preset, lines=list(self.lines()))
+        write_json(GENERATORS, content, indent=1)
+
+    def measure(self, folder: Path, candidate: Candidate, seed: int) -> dict:
+        "Train a candidate, mask the training faces with it, and measure both"
+        study, preset, method = self.study, self.changed_preset(candidate), candidate.method
+        faces, facts = masked_faces(study, folder, preset, method, seed=seed)
+        rates = recognition_rates(study, folder, preset, faces, method=method, seed=seed)
+        metrics = {} if method == 'true' else report_metrics(study, preset, faces, seed)
+        return dict(seconds=facts.get('seconds'), steps=facts.get('steps'), **rates, card=metrics)
+
+    def run(self, candidate: Candidate, seed: int) -> dict | None:
+        "The line of a candidate; None if it was made before, or another process makes it"
+        folder = self.folder(candidate, seed)
+        try:
+            with exclusive_lock(folder):
+                if (folder / 'line.json').is_file():
+                    return None
+                line = dict(seed=seed, commit=git_commit())
+                line |= self.measure(folder, candidate, seed)
+                write_json(folder / 'line.json', line)
+        except InputError as error:
+            if 'another process' in str(error):
+                return None
+            raise
+        return line
+
+    def run_all(self, names: list[str]) -> None:
+        "Try every candidate that is wanted"
+        self.write()
+        for seed in range(self.seeds):
+            for candidate in CANDIDATES:
+                line = self.run(candidate, seed) if is_wanted(candidate, names) else None
+                if line:
+                    print(candidate.method, candidate.what, json.dumps(line), flush=True)
+                    self.write()
+
+
+def arguments() -> argparse.Namespace:
+    "The command line"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'study', help='folder of a study of the preset, as mfsr_reproduce leaves it'
+    )
+    parser.add_argument(
+        'names',
+        nargs='*',
+        metavar='NAME',
+        help=f'losses, of: {", ".join(LOSSES)}; or with --generators METHOD or METHOD/LINE, '
+        'such as iamgan "attgan/output: plain" (default: all)',
+    )
+    parser.add_argument('--generators', action='store_true', help='generators instead of losses')
+    parser.add_argument('--preset', default='mini', help='default: mini')
+    parser.add_argument('--seeds', type=int, default=1, help='seeds of each candidate (default: 1)')
+    parser.add_argument(
+        '--share',
+        type=float,
+        default=SHARE,
+        help=f'fraction of the identities held out, for losses (default: {SHARE})',
+    )
+    options = parser.parse_args()
+    unknown = [] if options.generators else sorted(set(options.names) - set(LOSSES))
+    if unknown:
+        parser.error(f'{unknown[0]}: no such loss; choose from {", ".join(LOSSES)}')
+    return options
+
+
+def main() -> None:
+    "Try what the command line names"
+    options = arguments()
+    study = Study(options.preset, options.study)
+    if options.generators:
+        GeneratorSearch(study, options.preset, options.seeds).run_all(options.names)
+    else:
+        choose_losses(options, study)
 
 
 if __name__ == '__main__':

@@ -1,252 +1,427 @@
-"The documentation site, into _docs: by Quarto where it is installed, by Sphinx where it is not."
+"""Build the documentation site into _docs.
 
-import argparse, os, re, shutil, subprocess, sys, tempfile
-from pathlib import Path
-from common import ROOT, get_config, notebooks, write
-import nbformat, yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell
-from dialect import attributes, callouts, links, myst, options, relative
+Quarto builds it where it is installed, Sphinx where it is not.
+"""
 
-FRONT = re.compile(r'\s*---\n(.*?)\n---\s*', re.S)
-CONF = """project = html_title = {title!r}
-copyright, html_baseurl = {copyright!r}, {url!r}
-extensions, html_theme, nb_execution_mode = ['myst_nb', 'sphinx.ext.mathjax'], 'furo', 'off'
-myst_enable_extensions, myst_heading_anchors = ['attrs_block', 'dollarmath', 'amsmath', 'colon_fence'], 4
-html_static_path, html_css_files = ['_static'], ['site.css']
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from common import NBS, ROOT, get_config, notebooks, write
+
+# ---- Quarto's Markdown: callouts, fenced divs, attributes, cell options, links
+
+ALERTS = dict(note='NOTE', tip='TIP', important='IMPORTANT', warning='WARNING', caution='CAUTION')
+OPTION = re.compile(r'\s*#\s*\|\s*([\w-]+):?\s*(.*)$')
+CODE_FENCE = re.compile(r'\s*(`{3,}|~{3,})')
+OPEN_DIV = re.compile(r'^:{3,}\s*\{([^}]*)\}\s*$')
+CLOSE_DIV = re.compile(r':{3,}\s*')
+# a target that is neither absolute nor an anchor of the same page
+RELATIVE = r'(?![a-z]+:|#|/)'
+MARKDOWN_LINK = re.compile(rf'(\]\(){RELATIVE}([^)\s]+)((?:\s+"[^"]*")?\))')
+HTML_LINK = re.compile(rf'(<(?:img|a)\b[^>]*?\b(?:src|href)="){RELATIVE}([^"]+)(")')
+# Pandoc's `{target=...}` behind a link or a picture
+LINK_ATTRIBUTES = re.compile(r'(\]\([^)\s]+(?:\s+"[^"]*")?\))\{[^}\n]*\}')
+HIDE_LINE = re.compile(r'^\s*#\|\s*hide_line\s*$', re.M)
+# kind, title and lines of a callout -> its lines in another dialect
+Style = Callable[[str, str, list[str]], list[str]]
+
+
+def github_alert(kind: str, title: str, body: list[str]) -> list[str]:
+    "A callout as GitHub's alert"
+    lines = [f'**{title}**', '', *body] if title else body
+    quoted = [f'> {line}'.rstrip() for line in lines]
+    return [f'> [!{ALERTS.get(kind, "NOTE")}]', *quoted]
+
+
+def myst_admonition(kind: str, title: str, body: list[str]) -> list[str]:
+    "A callout as MyST's admonition; the outer fence is longer, so that they nest"
+    fences = [len(line) - len(line.lstrip(':')) for line in body if line.startswith(':::')]
+    fence = ':' * max([3, *(length + 1 for length in fences)])
+    shown = 'warning' if kind == 'caution' else kind
+    opening = f'{fence}{{admonition}} {title or kind.title()}'
+    return [opening, f':class: {shown}', '', *body, fence]
+
+
+class Div(NamedTuple):
+    "A fenced div that is open: its kind is empty unless it is a callout"
+
+    kind: str
+    title: str
+    lines: list[str]
+
+
+def open_div(attributes: str) -> Div:
+    "A div from the attributes of its first line"
+    kind = re.search(r'\.callout-(\w+)', attributes)
+    title = re.search(r'title="([^"]*)"', attributes)
+    return Div(kind[1] if kind else '', title[1] if title else '', [])
+
+
+def closed_div(div: Div, style: Style) -> list[str]:
+    "The lines of a finished div: a callout in `style`, other divs opened up"
+    body = '\n'.join(div.lines).strip('\n').split('\n')
+    title = div.title
+    heading = re.match(r'#+\s+(.*)', body[0])
+    if heading and not title:
+        title, body = heading[1], body[1:]
+    return style(div.kind, title, body) if div.kind else body
+
+
+def code_fence(line: str, fence: str | None) -> str | None:
+    "The fence of the code block that is open behind `line`, given the one before it"
+    found = CODE_FENCE.match(line)
+    if not found:
+        return fence
+    if fence is None:
+        return found[1]
+    closes = found[1].startswith(fence) and line.strip() == found[1]
+    return None if closes else fence
+
+
+def callouts(text: str, style: Style) -> str:
+    "Markdown with its fenced divs resolved; code blocks are left alone"
+    # the lowest div stands for the page itself
+    stack, fence = [Div('', '', [])], None
+    for line in text.split('\n'):
+        fence = code_fence(line, fence)
+        opening = OPEN_DIV.match(line)
+        if fence is None and opening:
+            stack.append(open_div(opening[1]))
+        elif fence is None and len(stack) > 1 and CLOSE_DIV.fullmatch(line):
+            finished = stack.pop()
+            stack[-1].lines.extend(closed_div(finished, style))
+        else:
+            stack[-1].lines.append(line)
+    # a div that is never closed is opened up
+    lines = []
+    for div in stack:
+        lines += div.lines
+    return '\n'.join(lines)
+
+
+def without_attributes(text: str) -> str:
+    "Markdown without Pandoc's attributes of links and pictures"
+    return LINK_ATTRIBUTES.sub(r'\1', text)
+
+
+def cell_options(text: str) -> tuple[dict[str, str], str]:
+    "Options of a code cell, such as `#| echo: false`, and its code without them"
+    options, lines = {}, text.split('\n')
+    while lines and (not lines[0].strip() or OPTION.match(lines[0])):
+        if found := OPTION.match(lines.pop(0)):
+            options[found[1]] = found[2].strip().strip('"')
+    return options, HIDE_LINE.sub('', '\n'.join(lines)).rstrip()
+
+
+def map_links(text: str, target: Callable[[str], str | None]) -> str:
+    "Markdown with every relative link `x` replaced by `target(x)` where that is not None"
+
+    def replaced(found: re.Match) -> str:
+        new = target(found[2])
+        return f'{found[1]}{new}{found[3]}' if new else found[0]
+
+    return HTML_LINK.sub(replaced, MARKDOWN_LINK.sub(replaced, text))
+
+
+def relative(path: Path | str, start: Path | str) -> str:
+    "`path` as seen from the folder `start`"
+    return os.path.relpath(path, start).replace(os.sep, '/')
+
+
+# ---- the sidebar
+
+
+def matching(patterns: list[str], names: list[str]) -> list[str]:
+    "The names that match, in the order of the patterns"
+    found = []
+    for pattern in patterns:
+        for name in names:
+            if fnmatch(name, pattern) and name not in found:
+                found.append(name)
+    return found
+
+
+def site_settings() -> dict:
+    "_quarto.yml with the patterns of its sidebar replaced by the notebooks that they match"
+    settings = yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8'))
+    sidebar = settings['website']['sidebar']
+    left = [path.relative_to(NBS).as_posix() for path in notebooks()]
+    for section in sidebar['contents']:
+        section['contents'] = matching(section['contents'], left)
+        left = [name for name in left if name not in section['contents']]
+    if left:
+        sys.exit(f'_quarto.yml: {left[0]} has no place in the sidebar; add a pattern for it')
+    sidebar['contents'] = [section for section in sidebar['contents'] if section['contents']]
+    return settings
+
+
+# ---- Quarto
+
+
+def build_with_quarto(settings: dict) -> None:
+    "nbdev's own way"
+    note = "# Copied from the project's _quarto.yml by tools/docs.py: edit that one.\n"
+    write(NBS / '_quarto.yml', note + yaml.safe_dump(settings, sort_keys=False))
+    # tools/readme.py writes the README; with a new time nbdev_docs leaves it alone
+    if (ROOT / 'README.md').exists():
+        os.utime(ROOT / 'README.md')
+    subprocess.run([str(Path(sys.executable).with_name('nbdev_docs'))], check=True)
+
+
+# ---- Sphinx
+
+FRONT_MATTER = re.compile(r'\s*---\n(.*?)\n---\s*', re.DOTALL)
+GENERATED = 'WARNING: THIS FILE WAS AUTOGENERATED'
+METADATA = dict(
+    kernelspec=dict(name='python3', display_name='python3', language='python'),
+    language_info=dict(name='python', pygments_lexer='ipython3'),
+)
+CONF = """
+project = html_title = {title!r}
+copyright = {copyright!r}
+html_baseurl = {url!r}
+extensions = ['myst_nb', 'sphinx.ext.mathjax']
+html_theme = 'furo'
+nb_execution_mode = 'off'
+nb_render_markdown_format = 'myst'
+myst_enable_extensions = ['attrs_block', 'dollarmath', 'amsmath', 'colon_fence']
+myst_heading_anchors = 4
+html_static_path = ['_static']
+html_css_files = ['site.css']
 html_theme_options = dict(top_of_page_buttons=[])
 suppress_warnings = ['myst.header', 'myst.xref_missing', 'mystnb.unknown_mime_type']
 """
-CSS = """.cell_output table { border-collapse: collapse; font-size: .85rem } .cell_output table :is(th, td) { border: 0; padding: .2rem .7rem; text-align: right }
-.cell_output img { max-width: 100% } article h3 { font-size: 1.25rem } article p.lead { font-size: 1.1rem; color: var(--color-foreground-secondary) } article h2 { font-size: 1.6rem }
+CSS = """
+.cell_output table { border-collapse: collapse; font-size: .85rem }
+.cell_output table :is(th, td) { border: 0; padding: .2rem .7rem; text-align: right }
+.cell_output img { max-width: 100% }
+article h2 { font-size: 1.6rem }
+article h3 { font-size: 1.25rem }
+article p.lead { font-size: 1.1rem; color: var(--color-foreground-secondary) }
 """
 
 
-def site_yml():
-    "_quarto.yml without the pages that do not exist; every page has its place"
-    yml, have = (
-        yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8')),
-        {p.relative_to(get_config().nbs_path).as_posix() for p in notebooks()},
-    )
-    parts = yml['website']['sidebar']['contents']
-    listed = {o for part in parts for o in part['contents']}
-    if lost := sorted(have - listed):
-        sys.exit(f'_quarto.yml: {lost[0]} has no place in the sidebar; add it to a part')
-    for part in parts:
-        part['contents'] = [o for o in part['contents'] if o in have]
-    yml['website']['sidebar']['contents'] = [o for o in parts if o['contents']]
-    return yml
+def shown_outputs(outputs: list[dict]) -> list[dict]:
+    "Outputs without the plain text that stands beside a picture, such as `<Axes: ...>`"
+    if len(outputs) < 2:
+        return outputs
+    shown = []
+    for output in outputs:
+        is_result = output['output_type'] == 'execute_result'
+        if not is_result or set(output['data']) != {'text/plain'}:
+            shown.append(output)
+    return shown
 
 
-def quarto(yml):
-    "The way of nbdev"
-    write(
-        get_config().nbs_path / '_quarto.yml',
-        "# Copied from the project's _quarto.yml by tools/docs.py: edit that one.\n"
-        + yaml.safe_dump(yml, sort_keys=False),
-    )
-    if (ROOT / 'README.md').exists():
-        os.utime(
-            ROOT / 'README.md'
-        )  # tools/readme.py writes it: nbdev_docs must find nothing to do there
-    subprocess.run([str(Path(sys.executable).with_name('nbdev_docs'))], check=True)
+def documentation(outputs: list[NotebookNode]) -> Iterator[str]:
+    "What nbdev's show_doc wrote, as Markdown: heading, link to the source, signature, docstring"
+    for output in outputs:
+        text = output.get('data', {}).get('text/markdown') or output.get('text', '')
+        text = re.sub(r'\A\s*---\s*\n', '', text)
+        source_link = r'\A\s*(\[source\]\([^)]*\))(?:\{[^}]*\})?\s*\n+(#+ .*\n)'
+        yield re.sub(source_link, r'\2\n\1\n', text)
+
+
+def myst_anchor(anchor: str) -> str:
+    "The anchor that MyST gives the heading"
+    return re.sub(r'[^a-z0-9_-]', '', anchor.lower().replace(' ', '-'))
 
 
 class Page:
     "A notebook that nbdev has processed, on its way to Sphinx"
 
-    def __init__(self, path, proc):
-        self.path, self.rel, self.nb = path, path.relative_to(proc), nbformat.read(path, 4)
-        self.front = next(
-            (yaml.safe_load(m[1]) for c in self.nb.cells[:2] if (m := FRONT.fullmatch(c.source))),
-            {},
-        )
-        self.name = (
-            self.rel.parent / Path(self.front.get('output-file', self.rel.name)).stem
-        ).as_posix()
+    def __init__(self, path: Path, processed: Path):
+        self.path = PurePosixPath(path.relative_to(processed).as_posix())
+        self.notebook = nbformat.read(path, as_version=4)
+        self.front = {}
+        for cell in self.notebook.cells[:2]:
+            if found := FRONT_MATTER.fullmatch(cell.source):
+                self.front = yaml.safe_load(found[1])
+                break
+        file = self.front.get('output-file', self.path.name)
+        # the page's path in the site without its ending
+        self.name = (self.path.parent / Path(file).stem).as_posix()
 
-    def prose(self, text, site):
-        "Markdown in MyST, links pointing into the site"
-        cfg = get_config()
+    def link(self, target: str, names: dict[str, str]) -> str | None:
+        "A link to another notebook as a link to its page; None for other files"
+        file, _, anchor = target.partition('#')
+        name = names.get(os.path.normpath(self.path.parent / file))
+        if name is None:
+            return None
+        page = f'{relative(name, PurePosixPath(self.name).parent)}.ipynb'
+        return f'{page}#{myst_anchor(anchor)}' if anchor else page
 
-        def inside(to):
-            page, _, anchor = to.partition('#')
-            target = site.get((self.rel.parent / page).as_posix())
-            return (
-                f'{relative(target, Path(self.name).parent)}.ipynb'
-                + (
-                    f'#{re.sub(r"[^a-z0-9_-]", "", anchor.lower().replace(" ", "-"))}'
-                    if anchor
-                    else ''
-                )
-                if target
-                else None
-            )
+    def prose(self, text: str, names: dict[str, str]) -> str:
+        "Markdown in MyST's dialect, with links into the site"
+        config = get_config()
 
-        text = re.sub(
-            r'\]\(' + re.escape(cfg.doc_host + cfg.doc_baseurl) + r'/?([\w/.-]*)\.html',
-            r'](\1.ipynb',
-            text,
-        )  # nbdev's links to names of the library
-        return links(attributes(callouts(text, myst)), inside)
+        # nbdev links names of the library to absolute addresses of the site
+        def from_here(found: re.Match) -> str:
+            return f']({relative(found[1], self.path.parent)}.ipynb'
 
-    def shown(self, outputs):
-        "What show_doc wrote, as prose: heading, signature, docstring"
-        for o in outputs:
-            text = o.get('data', {}).get('text/markdown') or o.get('text', '')
-            text = re.sub(r'\A\s*---\s*\n', '', text)
-            yield re.sub(
-                r'\A\s*(\[source\]\([^)]*\))(?:\{[^}]*\})?\s*\n+(#+ .*\n)', r'\2\n\1\n', text
-            )
+        address = re.escape(config.doc_host + config.doc_baseurl)
+        text = re.sub(rf'\]\({address}/?([\w/.-]*)\.html', from_here, text)
+        text = without_attributes(callouts(text, myst_admonition))
+        return map_links(text, lambda target: self.link(target, names))
 
-    def code(self, cell, site):
-        opts, source = options(cell.source)
-        outputs = [o for o in cell.outputs if opts.get('output') != 'false']
-        if opts.get('include') == 'false':
+    def code(self, cell: NotebookNode, names: dict[str, str]) -> Iterator[NotebookNode]:
+        "A code cell as Sphinx shows it"
+        options, code = cell_options(cell.source)
+        if options.get('include') == 'false':
             return
-        if opts.get('output') == 'asis':
-            yield from (new_markdown_cell(self.prose(t, site)) for t in self.shown(outputs))
+        outputs = cell.outputs if options.get('output') != 'false' else []
+        if options.get('output') == 'asis':
+            for text in documentation(outputs):
+                yield new_markdown_cell(self.prose(text, names))
             return
-        if len(outputs) > 1:
-            outputs = [
-                o
-                for o in outputs
-                if not (o.output_type == 'execute_result' and set(o.data) == {'text/plain'})
-            ]  # <Axes: ...> beside a picture
-        tags = ['remove-input'] * (opts.get('echo') == 'false' or not source) + ['hide-input'] * (
-            opts.get('code-fold') == 'true'
-        )
-        new = new_code_cell(source, outputs=outputs, metadata=dict(tags=tags))
-        if caption := opts.get('fig-cap'):
-            new.metadata['mystnb'] = dict(figure=dict(caption=caption))
-        for o in outputs:
-            if 'text/markdown' in o.get('data', {}):
-                o.data['text/markdown'] = self.prose(o.data['text/markdown'], site)
-        if source or outputs:
-            yield new
+        outputs = shown_outputs(outputs)
+        for output in outputs:
+            if 'text/markdown' in output.get('data', {}):
+                output.data['text/markdown'] = self.prose(output.data['text/markdown'], names)
+        if code or outputs:
+            yield self.code_cell(options, code, outputs)
 
-    def write(self, dest, site, extra=''):
-        cells = []
-        for c in self.nb.cells:
-            if c.cell_type == 'markdown' and 'WARNING: THIS FILE WAS AUTOGENERATED' not in c.source:
-                cells.append(new_markdown_cell(self.prose(c.source, site)))
-            if c.cell_type == 'code':
-                cells += self.code(c, site)
-        title = self.front.get('title', self.rel.stem)
-        cfg = get_config()
-        lead = f'{self.front["description"]}\n\n' if self.front.get('description') else ''
-        cells = [
-            new_markdown_cell(
-                f'# {title}\n\n{{.lead}}\n{lead}[notebook]({cfg.git_url}/blob/{cfg.branch}/{cfg.nbs_path.name}/{self.rel.as_posix()})'
-            ),
-            *cells,
-            *([new_markdown_cell(extra)] if extra else []),
-        ]
-        for i, c in enumerate(cells):
-            c.id = f'c{i}'
-        file = dest / f'{self.name}.ipynb'
+    def code_cell(
+        self, options: dict[str, str], code: str, outputs: list[NotebookNode]
+    ) -> NotebookNode:
+        "A code cell with MyST's tags for Quarto's options"
+        tags = []
+        if options.get('echo') == 'false' or not code:
+            tags.append('remove-input')
+        if options.get('code-fold') == 'true':
+            tags.append('hide-input')
+        cell = new_code_cell(code, outputs=outputs, metadata=dict(tags=tags))
+        if options.get('fig-cap'):
+            cell.metadata['mystnb'] = dict(figure=dict(caption=options['fig-cap']))
+        return cell
+
+    def head(self, names: dict[str, str]) -> str:
+        "Title, description and a link to the notebook"
+        config = get_config()
+        title = self.front.get('title', self.path.stem)
+        description = self.front.get('description')
+        lead = f'{self.prose(description, names)}\n\n' if description else ''
+        address = f'{config.git_url}/blob/{config.branch}/{config.nbs_path.name}/{self.path}'
+        return f'# {title}\n\n{{.lead}}\n{lead}[notebook]({address})'
+
+    def write(self, folder: Path, names: dict[str, str], extra: str = '') -> None:
+        "Write the page as a notebook for Sphinx, with `extra` at its end"
+        cells = [new_markdown_cell(self.head(names))]
+        for cell in self.notebook.cells:
+            if cell.cell_type == 'markdown' and GENERATED not in cell.source:
+                cells.append(new_markdown_cell(self.prose(cell.source, names)))
+            if cell.cell_type == 'code':
+                cells += self.code(cell, names)
+        if extra:
+            cells.append(new_markdown_cell(extra))
+        for number, cell in enumerate(cells):
+            cell.id = f'c{number}'
+        file = folder / f'{self.name}.ipynb'
         file.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(
-            nbformat.v4.new_notebook(
-                cells=cells,
-                metadata=dict(
-                    kernelspec=dict(name='python3', display_name='python3', language='python'),
-                    language_info=dict(name='python', pygments_lexer='ipython3'),
-                ),
-            ),
-            file,
-        )
+        nbformat.write(new_notebook(cells=cells, metadata=METADATA), file)
 
 
-def process():
-    "nbdev's processing, without `nbdev_docs`: that one fetches Quarto with sudo where it is missing"
+def processed_pages(folder: Path) -> list[Page]:
+    "All notebooks that nbdev has processed"
+    files = sorted(folder.rglob('*.ipynb'))
+    return [Page(file, folder) for file in files if '_docs' not in file.parts]
+
+
+def processed_folder() -> Path:
+    "The folder where nbdev has processed the notebooks; `nbdev_docs` would install Quarto"
     from nbdev.serve import proc_nbs
 
     return proc_nbs(force=True, n_workers=2)
 
 
-def sphinx(yml, proc):
+def contents(settings: dict, pages: list[Page]) -> str:
+    "The sidebar as Sphinx's tables of contents"
+    names = {page.path.as_posix(): page.name for page in pages}
+    blocks = []
+    for section in settings['website']['sidebar']['contents']:
+        listed = [names[path] for path in section['contents'] if path in names]
+        listed = [name for name in listed if name != 'index']
+        if listed:
+            lines = ['```{toctree}', ':hidden:', f':caption: {section["section"]}', '']
+            blocks.append('\n'.join([*lines, *listed, '```']))
+    return '\n\n'.join(blocks)
+
+
+def write_sources(folder: Path, settings: dict, processed: Path) -> None:
+    "What Sphinx reads"
+    config, title = get_config(), settings['website']['title']
+    pages = processed_pages(processed)
+    names = {page.path.as_posix(): page.name for page in pages}
+    names |= {f'{page.name}.ipynb': page.name for page in pages}
+    sidebar = contents(settings, pages)
+    for page in pages:
+        page.write(folder, names, extra=sidebar if page.name == 'index' else '')
+    if 'index' not in names.values():
+        write(folder / 'index.md', f'# {title}\n\n{sidebar}\n')
+    write(folder / '_static' / 'site.css', CSS)
+    url = f'{config.doc_host}{config.doc_baseurl}/'
+    write(folder / 'conf.py', CONF.format(title=title, copyright=config.copyright, url=url))
+    for images in processed.rglob('images'):
+        shutil.copytree(images, folder / images.relative_to(processed), dirs_exist_ok=True)
+
+
+def build_with_sphinx(settings: dict, processed: Path) -> None:
     "The same site without Quarto"
-    cfg = get_config()
-    pages = {p.rel.as_posix(): p for p in (Page(f, proc) for f in sorted(proc.rglob('*.ipynb')))}
-    site = {rel: p.name for rel, p in pages.items()} | {
-        f'{p.name}.ipynb': p.name for p in pages.values()
-    }
-    parts = [
-        (
-            part['section'],
-            [pages[o].name for o in part['contents'] if o in pages and pages[o].name != 'index'],
-        )
-        for part in yml['website']['sidebar']['contents']
-    ]
-    toc = '\n\n'.join(
-        '```{toctree}\n:hidden:\n:caption: ' + '\n'.join([section, '', *names]) + '\n```'
-        for section, names in parts
-        if names
-    )
-    with tempfile.TemporaryDirectory() as d:
-        src, out = Path(d) / 'src', Path(d) / 'html'
-        for p in pages.values():
-            p.write(src, site, extra=toc if p.name == 'index' else '')
-        if 'index' not in site.values():
-            write(src / 'index.md', f'# {yml["website"]["title"]}\n\n{toc}\n')
-        write(src / '_static' / 'site.css', CSS)
-        if (proc / 'images').is_dir():
-            shutil.copytree(proc / 'images', src / 'images')
-        write(
-            src / 'conf.py',
-            CONF.format(
-                title=yml['website']['title'],
-                copyright=cfg.copyright,
-                url=cfg.doc_host + cfg.doc_baseurl + '/',
-            ),
-        )
-        subprocess.run(
-            [
-                sys.executable,
-                '-m',
-                'sphinx',
-                '-q',
-                '-W',
-                '--keep-going',
-                '-b',
-                'html',
-                '-d',
-                f'{d}/trees',
-                str(src),
-                str(out),
-            ],
-            check=True,
-        )
-        shutil.rmtree(out / 'jupyter_execute', ignore_errors=True)
-        (out / '.nojekyll').touch()
-        shutil.rmtree(cfg.doc_path, ignore_errors=True)
-        shutil.copytree(out, cfg.doc_path)
+    with tempfile.TemporaryDirectory() as temporary:
+        sources, html = Path(temporary) / 'sources', Path(temporary) / 'html'
+        write_sources(sources, settings, processed)
+        sphinx = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html']
+        trees = ['-d', f'{temporary}/trees']
+        subprocess.run([*sphinx, *trees, str(sources), str(html)], check=True)
+        shutil.rmtree(html / 'jupyter_execute', ignore_errors=True)
+        (html / '.nojekyll').touch()
+        shutil.rmtree(get_config().doc_path, ignore_errors=True)
+        shutil.copytree(html, get_config().doc_path)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument(
-        '--sphinx', action='store_true', help='by Sphinx, even where Quarto is installed'
+# ---- the command
+
+
+def lost_pages() -> list[str]:
+    "Notebooks that have no page in the site"
+    pages = processed_pages(ROOT / '_proc')
+    site = get_config().doc_path
+    return [str(page.path) for page in pages if not (site / f'{page.name}.html').is_file()]
+
+
+def main() -> None:
+    "Build the site and say where it is"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--sphinx', action='store_true', help='with Sphinx, even where Quarto is installed'
     )
-    a, yml = p.parse_args(), site_yml()
+    options, settings = parser.parse_args(), site_settings()
     try:
-        if shutil.which('quarto') and not a.sphinx:
-            quarto(yml)
+        if shutil.which('quarto') and not options.sphinx:
+            build_with_quarto(settings)
         else:
-            sphinx(yml, process())
-    except subprocess.CalledProcessError as e:
-        sys.exit(f'docs: {Path(e.cmd[0]).name} failed; its messages are above')
-    proc = ROOT / '_proc'
-    lost = [
-        o
-        for o in (Page(f, proc) for f in sorted(proc.rglob('*.ipynb')) if '_docs' not in f.parts)
-        if not (get_config().doc_path / f'{o.name}.html').is_file()
-    ]
-    for o in lost:
-        print(f'{o.rel}: has no page in {get_config().doc_path.name}')
-    print(
-        f'docs: {len(list(get_config().doc_path.rglob("*.html")))} pages in {get_config().doc_path.name}/, open index.html'
-    )
+            build_with_sphinx(settings, processed_folder())
+    except subprocess.CalledProcessError as error:
+        sys.exit(f'docs: {Path(error.cmd[0]).name} failed; its messages are above')
+    lost, site = lost_pages(), get_config().doc_path
+    for path in lost:
+        print(f'{path}: has no page in {site.name}')
+    pages = len(list(site.rglob('*.html')))
+    print(f'docs: {pages} pages in {site.name}/, open index.html')
     sys.exit(bool(lost))
 
 

@@ -1,344 +1,436 @@
-"Run the preset `paper`, its steps cut, on a small set of drawn faces in the layouts of the paper's data: RecordIO, VGGFace2, MFSR.  Stops it half-way, goes on, and looks at what was trained."
+"""Run the preset `paper`, with few steps, on drawn faces in the layouts of the paper's data.
 
-import argparse, json, os, resource, signal, subprocess, sys, tempfile, time
+The layouts are RecordIO, VGGFace2's tree and MFSR's. The run is stopped and continued, and the
+networks that were trained are compared with the paper's settings.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 import torchvision
+from safetensors import safe_open
+
 from common import ROOT
 from mfsr_nb.core import InputError
-from mfsr_nb.presets import load_preset, settings, to_dataclass
 from mfsr_nb.data.dataset import read
-from mfsr_nb.study.registry import read_runs
-from mfsr_nb.study.rows import rows
 from mfsr_nb.data.recordio import write_recordio
 from mfsr_nb.engine.weights import open_tensors
+from mfsr_nb.presets import load_preset, settings, to_dataclass
+from mfsr_nb.study.registry import read_runs
+from mfsr_nb.study.reproduce import shorten_training
+from mfsr_nb.study.rows import rows
 from mfsr_nb.world.write import write_world
 
-ROWS = (
-    'Softmax',
-    'Interpret-FR',
-    'DFM',
-    'Softmax+KP-SYN',
-    'Softmax+IAMGAN',
-    'DCR+IAMGAN',
-)  # every kind of part
+# rows that together have every kind of part
+ROWS = ('Softmax', 'Interpret-FR', 'DFM', 'Softmax+KP-SYN', 'Softmax+IAMGAN', 'DCR+IAMGAN')
+VGGFACE2_ROW = 'Softmax, vggface2'
 EDITORS = ('StarGAN', 'AttGAN', 'SaGAN')
+STUDIES = ('study', 'study-vggface2')
+KINDS = ('recognizer', 'unet', 'generator', 'interpret_fr', 'dfm')
+# settings that --fraction may change
+SHORTENED = {
+    'name',
+    'steps',
+    'milestones',
+    'warmup',
+    'epochs',
+    'constant_until',
+    'linear_to_zero_at',
+    'ramp_steps',
+}
 
 
-def write_sets(at, people, images):
-    "casia (RecordIO of 112 pixels), vggface2 (its tree, larger crops), mfsr_rec, mfsr_seg; drawn once"
+def must(condition: bool, otherwise: str) -> None:
+    "End the program unless the condition holds"
+    if not condition:
+        sys.exit(f'paper_check: {otherwise}')
+
+
+# ---- data
+
+
+class DataSets(NamedTuple):
+    "Data sets in the layouts of the paper's"
+
+    casia: Path  # RecordIO of 112 pixels
+    vggface2: Path  # its tree, with larger crops
+    mfsr_rec: Path
+    mfsr_seg: Path
+
+
+def world_settings(size: int, people: int, images: int) -> object:
+    "Settings of a small face world"
     each = dict(identities=people, images=images, spread=1.0)
-    world = lambda size: (
-        to_dataclass(
-            dict(
-                world=dict(
-                    size=size,
-                    seed=2020,
-                    casia=each,
-                    vggface2=each,
-                    seg=dict(images=max(4, people)),
-                    rec=dict(identities=people, full=2, masked=2),
-                )
-            )
-        ).world
+    world = dict(
+        size=size,
+        seed=2020,
+        casia=each,
+        vggface2=each,
+        seg=dict(images=max(4, people)),
+        rec=dict(identities=people, full=2, masked=2),
     )
-    write_world(at / 'aligned', world(112), ['casia'], 0)
-    write_world(at / 'raw', world(160), ['vggface2', 'mfsr_rec', 'mfsr_seg'], 0)
-    if not (at / 'casia' / 'train.rec').is_file():
-        t = read(at / 'aligned' / 'casia')
-        number = dict(zip(sorted(set(t.identity)), range(people)))
+    return to_dataclass(dict(world=world)).world
+
+
+def write_sets(folder: Path, people: int, images: int) -> DataSets:
+    "Draw the data sets, unless that was done before"
+    aligned, raw, casia = folder / 'aligned', folder / 'raw', folder / 'casia'
+    write_world(aligned, world_settings(112, people, images), ['casia'], 0)
+    parts = ['vggface2', 'mfsr_rec', 'mfsr_seg']
+    write_world(raw, world_settings(160, people, images), parts, 0)
+    if not (casia / 'train.rec').is_file():
+        table = read(aligned / 'casia')
+        label = dict(zip(sorted(set(table.identity)), range(people)))
+        records = zip(table.path, table.identity)
         write_recordio(
-            at / 'casia', [(Path(p).read_bytes(), number[i]) for p, i in zip(t.path, t.identity)]
+            casia, [(Path(path).read_bytes(), label[identity]) for path, identity in records]
         )
-    return at / 'casia', at / 'raw' / 'vggface2', at / 'raw' / 'mfsr_rec', at / 'raw' / 'mfsr_seg'
+    return DataSets(casia, raw / 'vggface2', raw / 'mfsr_rec', raw / 'mfsr_seg')
 
 
-def stand_in(home, backbone):
-    "Random numbers where torchvision keeps its ImageNet weights, for machines without network"
-    w = torchvision.models.get_model_weights(backbone).DEFAULT
-    f = home / 'hub' / 'checkpoints' / Path(w.url).name
-    if not f.is_file():
-        f.parent.mkdir(parents=True, exist_ok=True)
+def write_random_weights(home: Path, backbone: str) -> None:
+    "Random weights where torchvision keeps its ImageNet weights, for machines without network"
+    weights = torchvision.models.get_model_weights(backbone).DEFAULT
+    file = home / 'hub' / 'checkpoints' / Path(weights.url).name
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
-        torch.save(torchvision.models.get_model(backbone).state_dict(), f)
+        torch.save(torchvision.models.get_model(backbone).state_dict(), file)
 
 
-def command(*args, stop=None):
-    "(exit status, seconds, what it said) of mfsr_reproduce; with `stop`, a function that says when, it is interrupted as by Ctrl-C"
-    begin = time.time()
-    with tempfile.TemporaryFile('w+') as out:
-        p = subprocess.Popen(
-            [Path(sys.executable).with_name('mfsr_reproduce'), *map(str, args)],
-            stdout=out,
+# ---- the command
+
+
+class Result(NamedTuple):
+    "How a command ended"
+
+    code: int
+    seconds: float
+    output: str
+
+
+class Runner:
+    "Calls of mfsr_reproduce in one folder"
+
+    def __init__(self, folder: Path, random_weights: bool):
+        self.folder = folder
+        self.environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        if random_weights:
+            self.environment['TORCH_HOME'] = str(folder / 'torch')
+
+    def start(self, arguments: list, output: object) -> subprocess.Popen:
+        "Start the command"
+        program = Path(sys.executable).with_name('mfsr_reproduce')
+        # a job in the background of a shell ignores Ctrl-C, and so would the command
+        return subprocess.Popen(
+            [program, *(str(argument) for argument in arguments)],
+            stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=AT,
-            env=ENV,
+            cwd=self.folder,
+            env=self.environment,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # a shell's background job is deaf to it
-        while p.poll() is None:
-            if stop and stop():
-                p.send_signal(signal.SIGINT)
-                stop = None
-            time.sleep(0.2)
-        out.seek(0)
-        return p.returncode, time.time() - begin, out.read()
-
-
-def must(ok, what):
-    if not ok:
-        sys.exit(f'paper_check: {what}')
-
-
-def same_settings(p):
-    "The paper's preset but for steps: what the command works with"
-    from mfsr_nb.study.reproduce import shorten_training
-
-    def differ(a, b, at=''):
-        if not isinstance(a, dict):
-            return [] if a == b else [at.strip('.')]
-        return [o for k in a for o in differ(a[k], b[k], f'{at}.{k}')]
-
-    return differ(settings(load_preset('paper')), settings(shorten_training(p, A.fraction)))
-
-
-def trained(study, p, found):
-    "Look into the files of all networks: (what, steps, settings) each; ends with a word where a network is not the paper's"
-    r, out = p.recognition, []
-    for f in sorted(study.rglob('weights.safetensors')):
-        kind = next(
-            k
-            for k in ('recognizer', 'unet', 'generator', 'interpret_fr', 'dfm')
-            if f'"kind": "{k}"' in json.dumps(head_of(f))
         )
-        head = open_tensors(f, kind)[1]
-        c = head['model']
-        want = dict(
-            recognizer=dict(
-                name=r.backbone,
-                size=r.image_size,
-                dim=r.neck.linear,
-                pool=r.neck.pool,
-                normalize=r.normalize_input,
-            ),
-            interpret_fr=dict(name=r.backbone, size=r.image_size, maps=p.losses.interpret_fr.maps),
-            dfm=dict(name=r.backbone, size=r.image_size, channels=p.losses.dfm.map_channels),
-            unet=dict(widths=list(p.segmentation.widths), size=p.segmentation.image_size),
-            generator=dict(size=p.iamgan.image_size)
-            | (
-                settings(p.iamgan.generator)
-                if c.get('method') in ('iamgan', 'cyclegan')
-                else settings(getattr(p.generators, c['method']).generator)
-                if kind == 'generator'
-                else {}
-            ),
-        )[kind]
-        want = {k: v for k, v in want.items() if k in c or k not in ('init_std',)}
+
+    def run(self, arguments: list, stop: Callable[[], bool] | None = None) -> Result:
+        "Run the command; when `stop()` is true, it is interrupted as by Ctrl-C"
+        begin = time.time()
+        with tempfile.TemporaryFile('w+') as output:
+            process = self.start(arguments, output)
+            while process.poll() is None:
+                if stop and stop():
+                    process.send_signal(signal.SIGINT)
+                    stop = None
+                time.sleep(0.2)
+            output.seek(0)
+            return Result(process.returncode, time.time() - begin, output.read())
+
+    def succeed(self, arguments: list) -> Result:
+        "Run the command, which must succeed, and print its output"
+        result = self.run(arguments)
+        print(result.output)
+        must(result.code == 0, result.output[-2000:])
+        return result
+
+
+def journal(study: Path) -> list[dict]:
+    "The tasks that a study has done"
+    file = study / 'tasks.jsonl'
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+# ---- what was trained
+
+
+def differences(ours: object, theirs: object, name: str = '') -> Iterator[str]:
+    "Dotted names of the settings that differ"
+    if not isinstance(ours, dict):
+        if ours != theirs:
+            yield name.strip('.')
+        return
+    for key in ours:
+        yield from differences(ours[key], theirs[key], f'{name}.{key}')
+
+
+def check_fraction(fraction: float) -> None:
+    "--fraction changes nothing but numbers of steps"
+    preset = load_preset('paper')
+    changed = list(differences(settings(preset), settings(shorten_training(preset, fraction))))
+    last = {name.split('.')[-1] for name in changed}
+    must(last <= SHORTENED, f'--fraction changes {changed}')
+
+
+def kind_of(file: Path) -> str:
+    "The kind of network that a file of weights holds"
+    with safe_open(file, 'pt') as tensors:
+        header = json.dumps(json.loads(tensors.metadata()['mfsr_nb']))
+    return next(kind for kind in KINDS if f'"kind": "{kind}"' in header)
+
+
+def generator_wanted(preset: object, method: str) -> dict:
+    "The paper's settings of a generator's network"
+    own = preset.iamgan
+    if method not in ('iamgan', 'cyclegan'):
+        own = getattr(preset.generators, method)
+    return dict(size=preset.iamgan.image_size) | settings(own.generator)
+
+
+def wanted(preset: object, kind: str, config: dict) -> dict:
+    "The paper's settings of a network"
+    own, losses = preset.recognition, preset.losses
+    base = dict(name=own.backbone, size=own.image_size)
+    if kind == 'recognizer':
+        neck = dict(dim=own.neck.linear, pool=own.neck.pool)
+        return base | neck | dict(normalize=own.normalize_input)
+    if kind == 'interpret_fr':
+        return base | dict(maps=losses.interpret_fr.maps)
+    if kind == 'dfm':
+        return base | dict(channels=losses.dfm.map_channels)
+    if kind == 'unet':
+        own = preset.segmentation
+        return dict(widths=list(own.widths), size=own.image_size)
+    return generator_wanted(preset, config['method'])
+
+
+def network(file: Path, preset: object) -> dict:
+    "Facts about one network, whose settings must be the paper's"
+    kind = kind_of(file)
+    head = open_tensors(file, kind)[1]
+    config = head['model']
+    want = wanted(preset, kind, config)
+    # how weights are initialized is not recorded for every generator
+    if 'init_std' not in config:
+        want.pop('init_std', None)
+    wrong = [
+        (key, config.get(key), value) for key, value in want.items() if config.get(key) != value
+    ]
+    must(not wrong, f'{file}: {wrong}')
+    shown = {key: config[key] for key in ('name', 'size', 'method') if key in config}
+    return dict(
+        part=file.parent.name,
+        kind=kind,
+        steps=head['steps'],
+        seconds=head['seconds'],
+        precision=head.get('precision', ''),
+        **shown,
+    )
+
+
+def trained(study: Path, preset: object) -> pd.DataFrame:
+    "All networks of a study"
+    files = sorted(study.rglob('weights.safetensors'))
+    return pd.DataFrame([network(file, preset) for file in files])
+
+
+# ---- the steps of the check
+
+
+class Check:
+    "The whole check in one folder"
+
+    def __init__(self, options: argparse.Namespace, folder: Path):
+        self.options, self.folder = options, folder
+        self.runner = Runner(folder, random_weights=not options.imagenet)
+        self.sets = write_sets(folder, options.people, options.images)
+        self.study, self.results = folder / STUDIES[0], folder / 'results'
+
+    def arguments(self, preset: str | Path, train: Path, names: str, study: Path) -> list:
+        "Arguments of a reproduction"
+        data = ['--train', train, '--test', self.sets.mfsr_rec]
+        masks = ['--masked', self.sets.mfsr_seg, '--labelled', self.sets.mfsr_seg]
+        extent = ['--kind', 'paper', '--fraction', self.options.fraction, '--jobs', 1]
+        where = ['--dest', study, '--results', self.results]
+        return ['--preset', preset, *data, '--rows', names, *masks, *extent, *where]
+
+    def main_rows(self) -> list:
+        "Arguments for the rows on CASIA"
+        return self.arguments('paper', self.sets.casia, ','.join(ROWS), self.study)
+
+    def plan(self) -> None:
+        "The plan holds the rows"
+        result = self.runner.succeed([*self.main_rows(), '--dry_run'])
         must(
-            all(c.get(k) == v for k, v in want.items()),
-            f'{f}: {[(k, c.get(k), v) for k, v in want.items() if c.get(k) != v]}',
+            'Softmax+KP-SYN' in result.output,
+            'crops of 112 pixels have their landmarks in known places, so that KP-SYN should '
+            'be planned',
         )
-        out.append(
-            dict(
-                part=f.parent.name,
-                kind=kind,
-                steps=head['steps'],
-                seconds=head['seconds'],
-                precision=head.get('precision', ''),
-                **{k: c[k] for k in ('name', 'size', 'method') if k in c},
+
+    def stop_early(self) -> dict[Path, float]:
+        "Start, interrupt after two tasks, and return the networks with their times"
+        begun = len(journal(self.study))
+        result = Result(1, 0, '')
+        if begun < 2:
+            result = self.runner.run(
+                self.main_rows(), stop=lambda: len(journal(self.study)) >= begun + 2
             )
+        files = self.study.rglob('weights.safetensors')
+        had = {file: file.stat().st_mtime for file in files}
+        done = len(journal(self.study))
+        print(f'stopped after {result.seconds:.0f} s with {done} tasks done, ', end='')
+        print(f'exit status {result.code}\n{result.output[-500:]}')
+        must(
+            result.code != 0 and bool(had),
+            f'it should have been stopped: {result.output[-2000:]}',
         )
-    return pd.DataFrame(out)
+        return had
 
+    def continue_run(self, had: dict[Path, float]) -> None:
+        "Continue; nothing is trained again"
+        result = self.runner.succeed(self.main_rows())
+        print(f'continued for {result.seconds:.0f} s\n')
+        kept = all(file.stat().st_mtime == modified for file, modified in had.items())
+        must(kept, 'what was trained before the stop was trained again')
 
-def head_of(f):
-    "Header of a safetensors file of ours"
-    from safetensors import safe_open
+    def repeat(self) -> None:
+        "A second run finds everything"
+        result = self.runner.run(self.main_rows())
+        found = f'{len(ROWS)} of these runs were found' in result.output
+        must(result.code == 0 and found, result.output[-2000:])
+        print(f'again: all found in {result.seconds:.0f} s\n')
 
-    with safe_open(f, 'pt') as o:
-        return json.loads(o.metadata()['mfsr_nb'])
+    def other_data(self) -> None:
+        "A row on VGGFace2"
+        row, study = 'table1/vggface2/Softmax', self.folder / STUDIES[1]
+        self.runner.succeed(self.arguments('paper', self.sets.vggface2, row, study))
 
+    def attribute_gans(self) -> None:
+        "The attribute GANs, with smaller batches"
+        names, batch = self.options.editors, dict(batch_size=self.options.batch)
+        if not names:
+            return
+        preset = dict(base='paper', generators={name.lower(): batch for name in names})
+        # JSON is YAML
+        file = self.folder / 'small_batches.yaml'
+        file.write_text(json.dumps(preset))
+        wanted_rows = ','.join(f'Softmax+{name}' for name in names)
+        self.runner.succeed(self.arguments(file, self.sets.casia, wanted_rows, self.study))
 
-def journal(study):
-    return (
-        [json.loads(l) for l in (study / 'tasks.jsonl').read_text().splitlines()]
-        if (study / 'tasks.jsonl').is_file()
-        else []
-    )
-
-
-def main():
-    casia, vgg, test, pile = write_sets(AT, A.people, A.images)
-    study, results = AT / 'study', AT / 'results'
-    common = [
-        '--test',
-        test,
-        '--masked',
-        pile,
-        '--labelled',
-        pile,
-        '--kind',
-        'paper',
-        '--fraction',
-        A.fraction,
-        '--jobs',
-        1,
-        '--results',
-        results,
-    ]
-    main_rows = [
-        '--preset',
-        'paper',
-        '--train',
-        casia,
-        '--rows',
-        ','.join(ROWS),
-        '--dest',
-        study,
-        *common,
-    ]
-    must(
-        set(o.split('.')[-1] for o in same_settings(load_preset('paper')))
-        <= {
-            'name',
-            'steps',
-            'milestones',
-            'warmup',
-            'epochs',
-            'constant_until',
-            'linear_to_zero_at',
-            'ramp_steps',
-        },
-        f'--fraction changes {same_settings(load_preset("paper"))}',
-    )
-    code, _, said = command(*main_rows, '--dry_run')
-    print(said)
-    must(
-        code == 0 and 'Softmax+KP-SYN' in said,
-        'crops of 112 pixels have their landmarks in known places, KP-SYN should be planned',
-    )
-    begun = len(journal(study))
-    code, took, said = (
-        command(*main_rows, stop=lambda: len(journal(study)) >= begun + 2)
-        if begun < 2
-        else (1, 0, '')
-    )
-    had = {f: f.stat().st_mtime for f in study.rglob('weights.safetensors')}
-    print(
-        f'stopped after {took:.0f} s with {len(journal(study))} tasks done, exit status {code}\n{said[-500:]}'
-    )
-    must(code != 0 and had, f'it should have been stopped: {said[-2000:]}')
-    code, took, said = command(*main_rows)
-    print(said, f'went on for {took:.0f} s\n', sep='\n')
-    must(code == 0, said[-2000:])
-    must(
-        all(f.stat().st_mtime == t for f, t in had.items()),
-        'what was trained before the stop was trained again',
-    )
-    code, again, said = command(*main_rows)
-    must(code == 0 and f'{len(ROWS)} of these runs were found' in said, said[-2000:])
-    print(f'again: all found in {again:.0f} s\n')
-    code, took, said = command(
-        '--preset',
-        'paper',
-        '--train',
-        vgg,
-        '--rows',
-        'table1/vggface2/Softmax',
-        '--dest',
-        AT / 'study-vggface2',
-        *common,
-    )
-    print(said)
-    must(code == 0, said[-2000:])
-    if A.editors:
-        f = AT / 'small_batches.yaml'
-        f.write_text(
-            json.dumps(
-                dict(
-                    base='paper',
-                    generators={e.lower(): dict(batch_size=A.batch) for e in A.editors},
-                )
-            )
-        )  # JSON is YAML
-        code, took, said = command(
-            '--preset',
-            f,
-            '--train',
-            casia,
-            '--rows',
-            ','.join(f'Softmax+{e}' for e in A.editors),
-            '--dest',
-            study,
-            *common,
+    def registry(self) -> list[dict]:
+        "The registry holds every row, and nothing else"
+        runs = read_runs(self.results)
+        generated = [f'Softmax+{name}' for name in self.options.editors]
+        names, expected, found = {*ROWS, VGGFACE2_ROW, *generated}, set(), set()
+        for row in rows():
+            if row.name in names:
+                expected.update(row.cells)
+        for run in runs:
+            found.update(run['cells'])
+        kinds = {run['kind'] for run in runs}
+        must(
+            found == expected and kinds == {'paper'},
+            f'rows missing in the registry: {expected - found}',
         )
-        print(said)
-        must(code == 0, said[-2000:])
-    runs, p = read_runs(results), load_preset('paper')
-    cells = {
-        c
-        for r in rows()
-        if r.name in {*ROWS, 'Softmax, vggface2', *(f'Softmax+{e}' for e in A.editors)}
-        for c in r.cells
-    }
-    must(
-        {c for r in runs for c in r['cells']} == cells and {r['kind'] for r in runs} == {'paper'},
-        f'rows missing in the registry: {cells - {c for r in runs for c in r["cells"]}}',
-    )
-    pd.set_option('display.width', 200)
-    t = pd.concat([trained(AT / s, p, runs) for s in ('study', 'study-vggface2')])
-    print(t.to_string(index=False), '\n')
-    parts = (
-        pd.DataFrame([o for s in ('study', 'study-vggface2') for o in journal(AT / s)])
-        .groupby('kind', sort=False)
-        .seconds.agg(['count', 'median', 'sum'])
-    )
-    print(parts.to_string())
-    print(
-        f"\n{len(runs)} rows, {len(t)} networks, all with the paper's settings; {parts['sum'].sum():.0f} s of work, at most {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20:.1f} GiB"
-    )
+        return runs
+
+    def summary(self, runs: list[dict]) -> None:
+        "Print the networks, and what their tasks took"
+        preset, tables, tasks = load_preset('paper'), [], []
+        for name in STUDIES:
+            tables.append(trained(self.folder / name, preset))
+            tasks += journal(self.folder / name)
+        pd.set_option('display.width', 200)
+        table = pd.concat(tables)
+        print(table.to_string(index=False), '\n')
+        groups = pd.DataFrame(tasks).groupby('kind', sort=False)
+        seconds = groups.seconds.agg(['count', 'median', 'sum'])
+        print(seconds.to_string())
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(f"\n{len(runs)} rows, {len(table)} networks, all with the paper's settings; ", end='')
+        print(f'{seconds["sum"].sum():.0f} s of work, at most {memory:.1f} GiB')
+
+    def run(self) -> None:
+        "All steps"
+        check_fraction(self.options.fraction)
+        self.plan()
+        self.continue_run(self.stop_early())
+        self.repeat()
+        self.other_data()
+        self.attribute_gans()
+        self.summary(self.registry())
 
 
-if __name__ == '__main__':
-    a = argparse.ArgumentParser(description=__doc__)
-    a.add_argument('--dest', help='folder to work in, kept (default: a temporary one)')
-    a.add_argument(
+def arguments() -> argparse.Namespace:
+    "The command line"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--dest', help='folder to work in, kept (default: a temporary one)')
+    parser.add_argument(
         '--fraction',
         type=float,
         default=1e-5,
-        help='of all steps; each training makes two at least',
+        help='of all steps; each training has two at least (default: 1e-5)',
     )
-    a.add_argument(
+    parser.add_argument(
         '--people',
         type=int,
         default=3,
-        help='in each set: a batch has as many, up to 32, with six images each',
+        help='identities in each set; a batch has as many, up to 32, with six images each',
     )
-    a.add_argument('--images', type=int, default=4, help='of each person')
-    a.add_argument(
-        '--editors', nargs='*', default=EDITORS, choices=EDITORS, help='the translators to train'
+    parser.add_argument('--images', type=int, default=4, help='images of each identity')
+    parser.add_argument(
+        '--editors', nargs='*', default=EDITORS, choices=EDITORS, help='attribute GANs to train'
     )
-    a.add_argument(
-        '--batch', type=int, default=2, help="their batch, which the paper's authors had larger"
+    parser.add_argument(
+        '--batch', type=int, default=2, help="their batch; their authors' are larger (default: 2)"
     )
-    a.add_argument(
+    parser.add_argument(
         '--imagenet',
         action='store_true',
-        help="torchvision's own ImageNet weights, downloaded, instead of random numbers in their place",
+        help="download torchvision's ImageNet weights instead of using random ones",
     )
-    A = a.parse_args()
-    tmp = None if A.dest else tempfile.TemporaryDirectory()
-    AT = Path(A.dest or tmp.name).resolve()
-    AT.mkdir(parents=True, exist_ok=True)
-    ENV = dict(os.environ, PYTHONPATH=str(ROOT))
-    if not A.imagenet:
-        ENV['TORCH_HOME'] = str(AT / 'torch')
-        stand_in(AT / 'torch', load_preset('paper').recognition.backbone)
+    return parser.parse_args()
+
+
+def main() -> None:
+    "Check in the folder that is asked for, or in a temporary one"
+    options = arguments()
+    temporary = None if options.dest else tempfile.TemporaryDirectory()
+    folder = Path(options.dest or temporary.name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not options.imagenet:
+        write_random_weights(folder / 'torch', load_preset('paper').recognition.backbone)
     try:
-        main()
-    except InputError as e:
-        sys.exit(f'paper_check: {e}')
+        Check(options, folder).run()
+    except InputError as error:
+        sys.exit(f'paper_check: {error}')
     finally:
-        if tmp:
-            tmp.cleanup()
+        if temporary:
+            temporary.cleanup()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,6 +1,11 @@
 "What a preset would cost: counts the arithmetic of every kind of training step at the preset's real sizes, measures steps here, and writes results/projection.json; with --times also what mfsr_reproduce --dry-run shows.  On a CPU small batches are measured and scaled; with --device cuda the real ones."
 
-import argparse, json, os, sys, tempfile, time
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,24 +16,15 @@ os.environ.setdefault('TQDM_DISABLE', '1')
 import numpy as np
 import pandas as pd
 import torch
-from common import ROOT
 from fastai.callback.core import Callback
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
+
+from common import ROOT
 from mfsr_nb.core import hardware
-from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.presets import load_preset, settings, to_dataclass
 from mfsr_nb.data.dataset import decode
-from mfsr_nb.study.rows import rows
-from mfsr_nb.study.study import Study
-from mfsr_nb.generators.gan import CycleGAN, CycleLoss
-from mfsr_nb.generators.pipeline import Classifier, VARIANTS, generator_settings, with_steps
-from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
 from mfsr_nb.data.loading import to_square
-from mfsr_nb.recognition.dfm import PARTIAL, train_partial
-from mfsr_nb.recognition.recognizer import Recognizer, loss_settings
-from mfsr_nb.recognition.train import train_recognizer
-from mfsr_nb.study.plan import plan
+from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.fit import has_bf16
 from mfsr_nb.generators.attribute_gans import (
     ATTRIBUTE_GANS,
@@ -37,7 +33,17 @@ from mfsr_nb.generators.attribute_gans import (
     make_attribute_gan,
     train_attribute_gan,
 )
+from mfsr_nb.generators.gan import CycleGAN, CycleLoss
+from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
+from mfsr_nb.generators.pipeline import VARIANTS, Classifier, generator_settings, with_steps
 from mfsr_nb.masks.unet import UNet, train_unet
+from mfsr_nb.presets import load_preset, settings, to_dataclass
+from mfsr_nb.recognition.dfm import PARTIAL, train_partial
+from mfsr_nb.recognition.recognizer import Recognizer, loss_settings
+from mfsr_nb.recognition.train import train_recognizer
+from mfsr_nb.study.plan import plan
+from mfsr_nb.study.rows import rows
+from mfsr_nb.study.study import Study
 
 RATES = (20, 100)  # TFLOP/s, sustained: assumed, see the notebook 47_cost
 BIG = 10**9

@@ -1,126 +1,176 @@
-"README.md from nbs/index.ipynb, with the pictures in nbs/images: what GitHub shows is what the notebook shows."
+"""Write README.md from nbs/index.ipynb, with its pictures in nbs/images.
 
-import argparse, base64, json, re, sys
+GitHub then shows what the notebook shows.
+"""
+
+import argparse
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from common import ROOT, directives, get_config, name, source, write
-from bs4 import BeautifulSoup
-from dialect import attributes, callouts, github, links, options, relative
+
+from bs4 import BeautifulSoup, Tag
+
+from common import ROOT, directives, get_config, short_name, source, write
+from docs import (
+    callouts,
+    cell_options,
+    github_alert,
+    map_links,
+    relative,
+    shown_outputs,
+    without_attributes,
+)
 
 HIDDEN = {'hide', 'export', 'exporti', 'default_exp'}
 NOTE = '<!-- Made from {} by tools/readme.py: edit the notebook, then run `make readme`. -->\n\n'
+IMAGES = {'image/png': 'png', 'image/jpeg': 'jpg', 'image/svg+xml': 'svg'}
+NUMERIC = re.compile(r'[-+±–−\d.,%\s/()x×–]*')
 
 
-def table(html):
-    "An HTML table in Markdown, or as plain HTML where it spans cells"
+def index_notebook() -> Path:
+    "The notebook that the README is made from"
+    return get_config().nbs_path / get_config().readme_nb
+
+
+# ---- tables
+
+
+def spans_cells(table: Tag) -> bool:
+    "Whether a cell of the table covers several rows or columns"
+    for cell in table(['th', 'td']):
+        if int(cell.get('colspan', 1)) > 1 or int(cell.get('rowspan', 1)) > 1:
+            return True
+    return False
+
+
+def plain_html(soup: BeautifulSoup) -> str:
+    "Tables as HTML with no attributes but the spans"
+    for tag in soup(True):
+        spans = {name: tag[name] for name in ('colspan', 'rowspan') if tag.get(name, '1') != '1'}
+        tag.attrs = spans
+    return re.sub(r'\n\s*', '\n', '\n'.join(str(table) for table in soup('table')))
+
+
+def row_texts(row: Tag) -> list[str]:
+    "The cells of a row for Markdown"
+    cells = row(['th', 'td'])
+    return [cell.get_text(' ', strip=True).replace('|', r'\|') for cell in cells]
+
+
+def pipe_table(table: Tag) -> str:
+    "A table in Markdown, columns of numbers to the right"
+    rows = [row_texts(row) for row in table('tr')]
+    # a named index makes two header rows, which become one
+    head = len(table.thead('tr')) if table.thead else 1
+    top = [' '.join(filter(None, column)) for column in zip(*rows[:head])]
+    body = rows[head:]
+    rule = []
+    for column in range(len(top)):
+        numeric = all(NUMERIC.fullmatch(row[column]) for row in body)
+        rule.append('---:' if numeric else '---')
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [top, rule, *body])
+
+
+def table_markdown(html: str) -> str:
+    "An HTML output in Markdown, or as plain HTML where it spans cells"
     soup = BeautifulSoup(html, 'html.parser')
-    for o in soup(['style', 'script']):
-        o.decompose()
+    for tag in soup(['style', 'script']):
+        tag.decompose()
     if not soup.table:
-        return ''.join(map(str, soup.contents)).strip()
-    spans = [
-        o
-        for o in soup.table(['th', 'td'])
-        if any(int(o.get(k, 1)) > 1 for k in ('colspan', 'rowspan'))
-    ]
-    if spans or len(soup('table')) > 1:
-        for o in soup(True):
-            o.attrs = {k: v for k, v in o.attrs.items() if k in ('colspan', 'rowspan') and v != '1'}
-        return re.sub(r'\n\s*', '\n', '\n'.join(map(str, soup('table'))))
-    rows = [
-        [o.get_text(' ', strip=True).replace('|', r'\|') for o in r(['th', 'td'])]
-        for r in soup.table('tr')
-    ]
-    head = len(soup.table.thead('tr')) if soup.table.thead else 1
-    top = [
-        ' '.join(filter(None, col)) for col in zip(*rows[:head])
-    ]  # a named index makes two header rows: one will do
-    numeric = [
-        all(re.fullmatch(r'[-+±–−\d.,%\s/()x×–]*', r[i]) for r in rows[head:])
-        for i in range(len(top))
-    ]
-    rule = ['---:' if n else '---' for n in numeric]
-    return '\n'.join('| ' + ' | '.join(r) + ' |' for r in [top, rule, *rows[head:]])
+        return ''.join(str(part) for part in soup.contents).strip()
+    if len(soup('table')) > 1 or spans_cells(soup.table):
+        return plain_html(soup)
+    return pipe_table(soup.table)
+
+
+# ---- the page
+
+
+def joined_data(output: dict) -> dict[str, str]:
+    "An output's data, each kind as one text"
+    data = output.get('data', {})
+    return {kind: ''.join(text) for kind, text in data.items() if isinstance(text, (str, list))}
 
 
 class Page:
     "A notebook on its way to Markdown in the file `out`"
 
-    def __init__(self, path, out):
+    def __init__(self, path: Path, out: Path):
         self.path, self.out, self.images = path, out, {}
         self.cells = json.loads(path.read_text(encoding='utf-8'))['cells']
 
-    def link(self, to):
-        page, hash, anchor = to.partition('#')
-        return relative(self.path.parent / page, self.out.parent) + hash + anchor
+    def link(self, target: str) -> str:
+        "A link of the notebook, as seen from the page"
+        file, mark, anchor = target.partition('#')
+        return relative(self.path.parent / file, self.out.parent) + mark + anchor
 
-    def output(self, o, stem):
-        data = {k: ''.join(v) for k, v in o.get('data', {}).items() if isinstance(v, (str, list))}
-        for kind, ext in {'image/png': 'png', 'image/jpeg': 'jpg', 'image/svg+xml': 'svg'}.items():
+    def markdown(self, text: str) -> str:
+        "Prose of the notebook for GitHub"
+        text = map_links(callouts(text, github_alert), self.link)
+        return without_attributes(text).strip()
+
+    def image(self, kind: str, content: str, stem: str, caption: str) -> str:
+        "Keep an image, and return the Markdown that shows it"
+        file = self.path.parent / 'images' / f'{stem}.{IMAGES[kind]}'
+        self.images[file] = content.encode() if 'svg' in kind else base64.b64decode(content)
+        return f'![{caption}]({relative(file, self.out.parent)})'
+
+    def output(self, output: dict, stem: str, caption: str) -> str:
+        "One output in Markdown"
+        data = joined_data(output)
+        for kind in IMAGES:
             if kind in data:
-                file = self.path.parent / 'images' / f'{stem}.{ext}'
-                self.images[file] = (
-                    data[kind].encode() if ext == 'svg' else base64.b64decode(data[kind])
-                )
-                return f'![{self.caption}]({relative(file, self.out.parent)})'
+                return self.image(kind, data[kind], stem, caption)
         if 'text/markdown' in data:
             return self.markdown(data['text/markdown'])
         if 'text/html' in data:
-            return table(data['text/html'])
-        text = ''.join(o.get('text', '')) or data.get('text/plain', '')
+            return table_markdown(data['text/html'])
+        text = ''.join(output.get('text', '')) or data.get('text/plain', '')
         return f'```text\n{text.rstrip()}\n```' if text.strip() else ''
 
-    def markdown(self, text):
-        return attributes(links(callouts(text, github), self.link)).strip()
+    def code_block(self, code: str, options: dict[str, str]) -> str:
+        "The code of a cell, folded where its options say so"
+        block = f'```python\n{code}\n```'
+        if options.get('code-fold') != 'true':
+            return block
+        summary = options.get('code-summary', 'Code')
+        return f'<details>\n<summary>{summary}</summary>\n\n{block}\n\n</details>'
 
-    def code(self, cell):
-        opts, code = options(source(cell))
-        if (
-            HIDDEN & set(directives(cell))
-            or opts.get('include') == 'false'
-            or 'nbdev_export(' in code
-        ):
+    def code(self, cell: dict) -> Iterator[str]:
+        "Code and outputs of a cell"
+        options, code = cell_options(source(cell))
+        hidden = HIDDEN & set(directives(cell)) or options.get('include') == 'false'
+        if hidden or 'nbdev_export(' in code:
             return
-        self.caption = opts.get('fig-alt') or opts.get('fig-cap') or ''
-        if opts.get('echo') != 'false' and code:
-            block = f'```python\n{code}\n```'
-            yield (
-                f'<details>\n<summary>{opts.get("code-summary", "Code")}</summary>\n\n{block}\n\n</details>'
-                if opts.get('code-fold') == 'true'
-                else block
-            )
-        if opts.get('output') == 'false':
+        if options.get('echo') != 'false' and code:
+            yield self.code_block(code, options)
+        if options.get('output') == 'false':
             return
-        shown = [
-            o
-            for o in cell['outputs']
-            if not (
-                o['output_type'] == 'execute_result'
-                and len(cell['outputs']) > 1
-                and set(o['data']) == {'text/plain'}
-            )
-        ]  # <Axes: ...> beside a picture
-        for i, o in enumerate(shown):
-            yield self.output(o, f'{self.path.stem}_{cell["id"]}' + (f'_{i}' if i else ''))
-        if opts.get('fig-cap') and self.images:
-            yield f'*{opts["fig-cap"]}*'
+        caption = options.get('fig-alt') or options.get('fig-cap') or ''
+        for number, output in enumerate(shown_outputs(cell['outputs'])):
+            stem = f'{self.path.stem}_{cell["id"]}' + (f'_{number}' if number else '')
+            yield self.output(output, stem, caption)
+        if options.get('fig-cap') and self.images:
+            yield f'*{options["fig-cap"]}*'
 
-    def text(self):
+    def text(self) -> str:
+        "The whole page"
         parts = []
-        for c in self.cells:
-            if c['cell_type'] == 'markdown':
-                parts.append(self.markdown(source(c)))
-            if c['cell_type'] == 'code':
-                parts += self.code(c)
-        return (
-            NOTE.format(relative(self.path, self.out.parent))
-            + '\n\n'.join(filter(None, parts))
-            + '\n'
-        )
+        for cell in self.cells:
+            if cell['cell_type'] == 'markdown':
+                parts.append(self.markdown(source(cell)))
+            if cell['cell_type'] == 'code':
+                parts += self.code(cell)
+        note = NOTE.format(relative(self.path, self.out.parent))
+        return note + '\n\n'.join(filter(None, parts)) + '\n'
 
 
-def build(path=None, out=None):
-    "Everything the README consists of: {file: bytes}"
-    path = path or get_config().nbs_path / get_config().readme_nb
+def build(path: Path | None = None, out: Path | None = None) -> dict[Path, bytes]:
+    "Everything that the README consists of: file and content"
+    path = path or index_notebook()
     if not path.exists():
         return {}
     page = Page(path, out or ROOT / 'README.md')
@@ -128,36 +178,39 @@ def build(path=None, out=None):
     return {page.out: text.encode(), **page.images}
 
 
-def orphans(files, path=None):
+def orphans(files: dict[Path, bytes], path: Path | None = None) -> list[Path]:
     "Pictures of an earlier README"
-    path = path or get_config().nbs_path / get_config().readme_nb
-    return [p for p in sorted((path.parent / 'images').glob(f'{path.stem}_*')) if p not in files]
+    path = path or index_notebook()
+    pictures = sorted((path.parent / 'images').glob(f'{path.stem}_*'))
+    return [picture for picture in pictures if picture not in files]
 
 
-def stale():
+def stale() -> list[str]:
     "Files that are not as `build` would make them"
     files = build()
-    return [
-        name(p)
-        for p in [
-            *(p for p, data in files.items() if not p.exists() or p.read_bytes() != data),
-            *orphans(files),
-        ]
-    ]
+    changed = []
+    for path, content in files.items():
+        if not path.exists() or path.read_bytes() != content:
+            changed.append(path)
+    return [short_name(path) for path in [*changed, *orphans(files)]]
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('--notebook', type=Path, default=get_config().nbs_path / get_config().readme_nb)
-    p.add_argument('--out', type=Path, default=ROOT / 'README.md')
-    a = p.parse_args()
-    if not a.notebook.exists():
-        sys.exit(f'{name(a.notebook)}: no such notebook')
-    files = build(a.notebook.resolve(), a.out.resolve())
-    changed = [name(p) for p, data in files.items() if write(p, data)]
-    for o in orphans(files, a.notebook.resolve()):
-        o.unlink()
-        changed.append(f'{name(o)} (removed)')
+def main() -> None:
+    "Write the README, and remove pictures that it no longer shows"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--notebook', type=Path, default=index_notebook(), help='default: nbs/index.ipynb'
+    )
+    parser.add_argument('--out', type=Path, default=ROOT / 'README.md', help='default: README.md')
+    options = parser.parse_args()
+    if not options.notebook.exists():
+        sys.exit(f'{short_name(options.notebook)}: no such notebook')
+    notebook = options.notebook.resolve()
+    files = build(notebook, options.out.resolve())
+    changed = [short_name(path) for path, content in files.items() if write(path, content)]
+    for picture in orphans(files, notebook):
+        picture.unlink()
+        changed.append(f'{short_name(picture)} (removed)')
     print('readme:', ', '.join(changed) or 'in step already')
 
 

@@ -1,105 +1,150 @@
-"Execute notebooks in a real kernel, honouring nbdev's flags, and save their outputs in place."
+"Execute notebooks in a real kernel, with nbdev's flags obeyed, and save their outputs in place."
 
-import argparse, os, re, sys, tempfile, time
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from common import ROOT, cleaned, directives, get_config, name, notebooks, write
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 
+from common import ROOT, cleaned, directives, get_config, notebooks, short_name, write
+
+# what progress bars write
 BAR = re.compile(
-    r'\d+%\s*\||\d+(\.\d+)?\s*(it|s)/(s|it)|\[\d+:\d+<|IProgress not found|import tqdm as notebook_tqdm|^(\x1b\[\w)*\s*$'
+    r'\d+%\s*\|'
+    r'|\d+(\.\d+)?\s*(it|s)/(s|it)'
+    r'|\[\d+:\d+<'
+    r'|IProgress not found'
+    r'|import tqdm as notebook_tqdm'
+    r'|^(\x1b\[\w)*\s*$'
 )
-NOTHING = re.compile(
-    r'(<style.*?</style>|<progress.*?</progress>[^<]*|</?div>|\s)*', re.S
-)  # what a finished bar leaves behind
+# what a finished bar leaves behind
+EMPTY_HTML = re.compile(r'(<style.*?</style>|<progress.*?</progress>[^<]*|</?div>|\s)*', re.DOTALL)
+COLOR = re.compile(r'\x1b\[[\d;]*m')
 
 
-class Flagged(NotebookClient):
-    "A client that leaves cells alone, outputs included, where nbdev's flags say so"
+class FlaggedClient(NotebookClient):
+    "A client that leaves cells and their outputs alone where nbdev's flags say so"
 
-    skip, cell = frozenset(), None
+    skip_flags = frozenset()
+    cell = None
 
-    def skipped(self, cell):
-        d = directives(cell)
-        return (
-            cell.cell_type != 'code'
-            or (d.get('eval:') or [''])[0].lower() == 'false'
-            or self.skip & set(d)
-            or 'nbdev_export(' in cell.source
-        )
+    def skipped(self, cell: NotebookNode) -> bool:
+        "Whether the cell is not executed"
+        if cell.cell_type != 'code' or 'nbdev_export(' in cell.source:
+            return True
+        flags = directives(cell)
+        not_evaluated = 'eval:' in flags and flags['eval:'][0].lower() == 'false'
+        return not_evaluated or bool(self.skip_flags & set(flags))
 
-    async def async_execute_cell(self, cell, *args, **kwargs):
+    async def async_execute_cell(self, cell: NotebookNode, *args, **kwargs) -> NotebookNode:
+        "Execute a cell from empty outputs, and remember it for messages"
         if self.skipped(cell):
             return cell
         self.cell, cell.outputs = cell, []
         return await super().async_execute_cell(cell, *args, **kwargs)
 
 
-def settle(text):
+def settled(text: str) -> str:
     "The lines of `text` as a terminal would show them in the end, without progress bars"
-    lines = [o.rstrip('\r').split('\r')[-1] for o in text.split('\n')]
-    return '\n'.join(o for o in lines if not o or not BAR.search(o))
+    lines = [line.rstrip('\r').split('\r')[-1] for line in text.split('\n')]
+    return '\n'.join(line for line in lines if not line or not BAR.search(line))
 
 
-def tidy(outputs):
-    "Outputs without the litter of progress bars"
-    for o in outputs:
-        if o.output_type == 'stream':
-            o.text = settle(o.text)
-
-    def empty(o):
-        if o.output_type == 'stream':
-            return not o.text.strip()
-        return o.output_type == 'display_data' and (
-            not o.data
-            or (
-                set(o.data) <= {'text/html', 'text/plain'}
-                and NOTHING.fullmatch(o.data.get('text/html', '-'))
-            )
-        )
-
-    return [o for o in outputs if not empty(o)]
+def is_empty(output: NotebookNode) -> bool:
+    "Whether a settled output shows nothing"
+    if output.output_type == 'stream':
+        return not output.text.strip()
+    if output.output_type != 'display_data' or not output.data:
+        return output.output_type == 'display_data'
+    only_html = set(output.data) <= {'text/html', 'text/plain'}
+    return only_html and bool(EMPTY_HTML.fullmatch(output.data.get('text/html', '-')))
 
 
-def places():
+def tidied(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    "Outputs without what progress bars leave behind"
+    for output in outputs:
+        if output.output_type == 'stream':
+            output.text = settled(output.text)
+    return [output for output in outputs if not is_empty(output)]
+
+
+def private_folders() -> list[str]:
     "Folders of this machine that must not show in an output"
     project = ROOT.parent if ROOT.parent != Path('/') else ROOT
-    return [
-        str(p)
-        for p in {project, ROOT, Path.home(), Path(tempfile.gettempdir()).resolve(), Path('/tmp')}
-        if p != Path('/')
-    ]
+    temporary = Path(tempfile.gettempdir()).resolve()
+    folders = {project, ROOT, Path.home(), temporary, Path('/tmp')}
+    return [str(folder) for folder in folders if folder != Path('/')]
 
 
-def machine_path(outputs):
-    "The first path of this machine that a text output holds"
-    pat = re.compile(r'(?<![\w.-])(?:' + '|'.join(map(re.escape, places())) + r')/[^\s"\'<>,)\]]*')
-    for o in outputs:
-        for text in [o.get('text', '')] + [
-            v
-            for k, v in o.get('data', {}).items()
-            if isinstance(v, str) and (k.startswith('text') or 'svg' in k)
-        ]:
-            if m := pat.search(text):
-                return m[0]
+def output_texts(output: dict) -> Iterator[str]:
+    "The parts of an output that are text, SVG included"
+    yield output.get('text', '')
+    for kind, value in output.get('data', {}).items():
+        if isinstance(value, str) and (kind.startswith('text') or 'svg' in kind):
+            yield value
 
 
-def faults(cells):
-    "What must not be committed: stderr and paths of this machine"
-    for c in cells:
-        for o in c.outputs:
-            if o.output_type == 'stream' and o.name == 'stderr':
-                yield f'cell {c.id} wrote to stderr: {o.text.strip().splitlines()[-1]!r}; silence the cause, or catch the warning in the cell'
-        if p := machine_path(c.outputs):
-            yield f'cell {c.id} shows {p}, a path of this machine; print names or relative paths'
+def machine_path(outputs: list[dict]) -> str | None:
+    "The first path of this machine that an output shows"
+    folders = '|'.join(re.escape(folder) for folder in private_folders())
+    pattern = re.compile(rf'(?<![\w.-])(?:{folders})/[^\s"\'<>,)\]]*')
+    for output in outputs:
+        for text in output_texts(output):
+            if found := pattern.search(text):
+                return found[0]
+    return None
 
 
-def run(path, flags, timeout):
-    "Execute the notebook at `path`; returns its text with the new outputs"
-    nb = nbformat.reads(path.read_text(encoding='utf-8'), 4)
-    client = Flagged(
-        nb,
+def faults(cells: list[NotebookNode]) -> Iterator[str]:
+    "What must not be committed: stderr, and paths of this machine"
+    for cell in cells:
+        for output in cell.outputs:
+            if output.output_type == 'stream' and output.name == 'stderr':
+                last = output.text.strip().splitlines()[-1]
+                yield (
+                    f'cell {cell.id} wrote to stderr: {last!r}; silence the cause, '
+                    'or catch the warning in the cell'
+                )
+        if path := machine_path(cell.outputs):
+            yield (
+                f'cell {cell.id} shows {path}, a path of this machine; '
+                'print names or relative paths'
+            )
+
+
+def execute(client: FlaggedClient, timeout: int) -> None:
+    "Execute all cells; raises RuntimeError with the failed cell's id"
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        traceback = COLOR.sub('', str(error)).partition('\n')[2].strip()
+        raise RuntimeError(f'cell {client.cell.id} failed: {traceback}') from None
+    except CellTimeoutError:
+        raise RuntimeError(
+            f'cell {client.cell.id} took longer than {timeout} s; give it less to do, '
+            'or give --timeout'
+        ) from None
+    except DeadKernelError:
+        raise RuntimeError(f'cell {client.cell.id}: the kernel died (out of memory?)') from None
+
+
+def executed(
+    path: Path,
+    flags: list[str],  # flags whose cells run too
+    timeout: int,  # seconds for one cell
+) -> str:
+    "The text of the notebook at `path` with new outputs"
+    notebook = nbformat.reads(path.read_text(encoding='utf-8'), as_version=4)
+    client = FlaggedClient(
+        notebook,
         extra_arguments=['--IPKernelApp.log_level=40'],
         timeout=timeout,
         kernel_name='python3',
@@ -107,61 +152,66 @@ def run(path, flags, timeout):
         shutdown_kernel='immediate',
         resources={'metadata': {'path': str(path.parent)}},
     )
-    client.skip = set(get_config().tst_flags.split()) - set(flags)
-    try:
-        client.execute()
-    except CellExecutionError as e:
-        raise RuntimeError(
-            f'cell {client.cell.id} failed: '
-            + re.sub(r'\x1b\[[\d;]*m', '', str(e)).partition('\n')[2].strip()
-        )
-    except CellTimeoutError:
-        raise RuntimeError(
-            f'cell {client.cell.id} took longer than {timeout} s; give it less to do, or give --timeout'
-        )
-    except DeadKernelError:
-        raise RuntimeError(f'cell {client.cell.id}: the kernel died (out of memory?)')
-    ran = [c for c in nb.cells if not client.skipped(c)]
-    for c in ran:
-        c.outputs = tidy(c.outputs)
-    if bad := list(faults(ran)):
-        raise RuntimeError('\n'.join(bad))
-    return cleaned(nbformat.writes(nb))
+    client.skip_flags = set(get_config().tst_flags.split()) - set(flags)
+    execute(client, timeout)
+    ran = [cell for cell in notebook.cells if not client.skipped(cell)]
+    for cell in ran:
+        cell.outputs = tidied(cell.outputs)
+    if found := list(faults(ran)):
+        raise RuntimeError('\n'.join(found))
+    return cleaned(nbformat.writes(notebook))
 
 
-def render(path, flags=('notest',), timeout=1800):
-    "Execute one notebook and save it, unless something is wrong; returns what happened"
-    t, before = time.time(), path.read_bytes()
-    text = run(path, flags, timeout)
+def render(path: Path, flags: list[str], timeout: int) -> str:
+    "Execute one notebook and save it unless something is wrong; returns what happened"
+    start, before = time.time(), path.read_bytes()
+    text = executed(path, flags, timeout)
     if path.read_bytes() != before:
         raise RuntimeError('was edited while it ran: run it again')
     state = 'saved' if write(path, text) else 'unchanged'
-    return f'{state}, {time.time() - t:.1f} s'
+    return f'{state}, {time.time() - start:.1f} s'
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('nbs', nargs='*', metavar='NB', help='notebooks (default: all, in order)')
-    p.add_argument(
+def render_all(paths: list[Path], flags: list[str], timeout: int) -> int:
+    "Execute notebooks one after the other; returns how many failed"
+    failed = 0
+    for path in paths:
+        print(f'{short_name(path)}: ', end='', flush=True)
+        try:
+            print(render(path, flags, timeout), flush=True)
+        except Exception as error:
+            failed += 1
+            print(f'FAILED, not saved\n{error}', flush=True)
+    return failed
+
+
+def arguments() -> argparse.Namespace:
+    "The command line"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'notebooks', nargs='*', metavar='NB', help='notebooks (default: all, in reading order)'
+    )
+    parser.add_argument(
         '--flags',
         default='notest',
-        help='flags of tst_flags whose cells run too (default: notest, whose outputs are part of the page); cells with other flags keep the outputs they have',
+        help='flags of tst_flags whose cells run too (default: notest, whose outputs are part of '
+        'the page); cells with other flags keep the outputs they have',
     )
-    p.add_argument('--timeout', type=int, default=1800, help='seconds for one cell (default: 1800)')
-    a = p.parse_args()
+    parser.add_argument(
+        '--timeout', type=int, default=1800, help='seconds for one cell (default: 1800)'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    "Execute what the command line names, with this environment's kernel and an empty profile"
+    options = arguments()
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     os.environ['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'  # this environment's kernel, not one of the user's
-    failed = 0
-    with tempfile.TemporaryDirectory() as d:
-        os.environ['IPYTHONDIR'] = d  # nobody's profile
-        for path in notebooks(a.nbs):
-            print(f'{name(path)}: ', end='', flush=True)
-            try:
-                print(render(path, a.flags.split(), a.timeout), flush=True)
-            except Exception as e:
-                failed += 1
-                print(f'FAILED, not saved\n{e}', flush=True)
+    os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
+    with tempfile.TemporaryDirectory() as profile:
+        os.environ['IPYTHONDIR'] = profile
+        failed = render_all(notebooks(options.notebooks), options.flags.split(), options.timeout)
     sys.exit(bool(failed))
 
 
