@@ -305,9 +305,7 @@ def find_classifier(
     if section.classifier.init == 'scratch':
         return _fresh_classifier(faces.n_ids, preset, size, seed)
     if C is None:
-        net = _train_classifier(
-            faces, dest, preset=preset, size=size, seed=seed, skip_bad=skip_bad
-        )
+        net = _train_classifier(faces, dest, preset=preset, size=size, seed=seed, skip_bad=skip_bad)
     else:
         net = load_recognizer(C)
     _check_classifier(net.config, C, faces, size)
@@ -351,9 +349,7 @@ def _find_helpers(faces, dest, preset, section, S, C, seed, skip_bad):
     segmenter = _load_segmenter(S, section.image_size)
     if not section.terms.cls:
         return Helpers(segmenter, names=(file_hash(S),))
-    net = find_classifier(
-        faces, dest, preset, section, C=C, seed=seed, skip_bad=skip_bad
-    )
+    net = find_classifier(faces, dest, preset, section, C=C, seed=seed, skip_bad=skip_bad)
     name = file_hash(C) if C is not None else config_hash(net.config, section.classifier.init)
     return Helpers(segmenter, Classifier(net), (file_hash(S), name))
 
