@@ -208,7 +208,7 @@ def generator(p, name):
     o = with_steps(generator_settings(load_preset(p.name, **key), name), 3000)
     f, m, labels = Some(16, o.image_size), Some(16, o.image_size), np.arange(16)
     if name in ATTRIBUTE_GANS:
-        return *watch(lambda **kw: train_attribute_gan(f, m, labels, o=o, **kw)), bs, from_
+        return *watch(lambda **kw: train_attribute_gan(f, m, labels, section=o, **kw)), bs, from_
     r = p.recognition
     C = (
         Classifier(
@@ -222,7 +222,7 @@ def generator(p, name):
     return (
         *watch(
             lambda **kw: train_iamgan(
-                f, m, labels, o=o, S=UNet(p.segmentation.widths, o.image_size), C=C, **kw
+                f, m, labels, section=o, S=UNet(p.segmentation.widths, o.image_size), C=C, **kw
             )
         ),
         bs,
