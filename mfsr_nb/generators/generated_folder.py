@@ -27,7 +27,7 @@ from ..core import InputError
 from ..data.loading import open_square
 from ..engine.fit import pick_device
 from ..engine.weights import file_hash
-from .mask_folder import Masker, fill_folder
+from ..masks.mask_folder import Masker, fill_folder
 from ..presets import load_preset
 
 # %% ../../nbs/paper/18_generated_folder.ipynb #7e861784
