@@ -194,7 +194,7 @@ def mfsr_mask(
     "Put masks on a folder of faces"
     from mfsr_nb.core import distributed_info
     from mfsr_nb.data.dataset import read, summary
-    from mfsr_nb.masks.generated_folder import LEARNED, translate_folder
+    from mfsr_nb.generators.generated_folder import LEARNED, translate_folder
     from mfsr_nb.masks.mask_folder import mask_folder
 
     print(summary(read(src, skip_bad), src), file=sys.stderr)

@@ -11,6 +11,7 @@ __all__ = ['Axes', 'Figure', 'COLORS', 'GOOD', 'BAD', 'NEUTRAL', 'MARKERS', 'DPI
 # %% ../nbs/library/plots.ipynb #p0000004
 import functools
 import io
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ def figure_bytes(
 
 def _holds_photos(drawing: Any) -> bool:
     "Does the figure hold a color image?"
-    images = (image for ax in _figure_of(drawing).axes for image in ax.images)
+    images = itertools.chain.from_iterable(ax.images for ax in _figure_of(drawing).axes)
     return any(np.ndim(image.get_array()) == 3 for image in images)
 
 
@@ -138,7 +139,8 @@ def show(
     display(Image(figure_bytes(drawing, kind, quality), format=kind))
 
 # %% ../nbs/library/plots.ipynb #p0000016
-GAP, TEXT = 0.04, 0.2  # inches between images, and of a line of text
+# inches between images, and of a line of text
+GAP, TEXT = 0.04, 0.2
 
 
 def _cells(rows: Sequence[Sequence]) -> int:
@@ -151,7 +153,8 @@ def _cells(rows: Sequence[Sequence]) -> int:
 
 def _aspect(rows: Sequence[Sequence]) -> float:
     "Height of the images over their width: the tallest counts"
-    shapes = [np.shape(image)[:2] for row in rows for image in row if image is not None]
+    images = [image for image in itertools.chain.from_iterable(rows) if image is not None]
+    shapes = [np.shape(image)[:2] for image in images]
     return max((h / w for h, w in shapes), default=1.0)
 
 
@@ -169,7 +172,7 @@ def _draw_image(ax: Axes, image: Any, cmap: str, limits: tuple[float, float]) ->
     interpolation = 'nearest' if pixels.shape[0] < 40 else 'antialiased'
     ax.imshow(pixels, cmap=cmap, vmin=low, vmax=high, interpolation=interpolation)
 
-
+# %% ../nbs/library/plots.ipynb #s47b6ad7
 def _grid(
     shape: tuple[int, int],  # rows and columns
     size: tuple[float, float],  # width and height of a cell, inches

@@ -464,7 +464,9 @@ def write_faces(
     root = Path(root)
     write_images(root, dict(zip(faces.table.key, faces.pixels.numpy())))
     if landmarks:
-        names = [f'{axis}{i}' for i in range(faces.landmarks.shape[1]) for axis in 'xy']
+        names = []
+        for i in range(faces.landmarks.shape[1]):
+            names += [f'x{i}', f'y{i}']
         flat = faces.landmarks.reshape(len(faces.landmarks), -1)
         points = pd.DataFrame(flat, index=faces.table.key, columns=names)
         points.rename_axis('path').to_csv(root / 'landmarks.csv')

@@ -412,7 +412,7 @@ def translating() -> Rows:
     """
     import torch
 
-    from mfsr_nb.masks.generated_folder import Translator
+    from mfsr_nb.generators.generated_folder import Translator
     from mfsr_nb.masks.mask_folder import fill_folder
 
     number, size, batch, turn = 512, 64, 64, count()

@@ -24,6 +24,7 @@ from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
 from mfsr_nb.generators.attribute_gans import ATTRIBUTE_GANS
+from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     VARIANTS,
     generator_settings,
@@ -31,7 +32,6 @@ from mfsr_nb.generators.pipeline import (
     match_framing,
     unpaired_masked_images,
 )
-from mfsr_nb.masks.generated_folder import translate_folder
 from mfsr_nb.masks.generator_report import report_folder
 from mfsr_nb.masks.unet import load_unet, mask_probability
 from mfsr_nb.presets import config_hash, load_preset, settings

@@ -287,13 +287,15 @@ def measure_gan(machine: Machine, preset: object, name: str) -> Measured:
     size, labels = own.image_size, np.arange(16)
     images = RandomImages(16, size), RandomImages(16, size)
     if name in ATTRIBUTE_GANS:
-        return watch_training(machine, partial(train_attribute_gan, *images, labels, o=own), batch)
+        return watch_training(
+            machine, partial(train_attribute_gan, *images, labels, section=own), batch
+        )
     C = Classifier(recognizer(preset, size)) if name == 'iamgan' else None
 
     # a new S for each training
     def train(**options) -> None:
         S = UNet(preset.segmentation.widths, size)
-        train_iamgan(*images, labels, o=own, S=S, C=C, **options)
+        train_iamgan(*images, labels, section=own, S=S, C=C, **options)
 
     return watch_training(machine, train, batch)
 

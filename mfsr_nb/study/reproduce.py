@@ -25,13 +25,14 @@ from ..generators.pipeline import VARIANTS, with_steps
 from ..masks.generator_report import write_generator_report
 from ..presets import load_preset, settings, to_dataclass
 from ..recognition.explain import write_attention
+from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan
 from .registry import append_run, read_runs
 from .rows import Row, rows
 from .run import run_plan
 from .study import Study
-from .tables import by_cell, paper_numbers, t_interval
+from .tables import by_cell, paper_numbers
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5233378
 def _fits(row: Row, pattern: str) -> bool:

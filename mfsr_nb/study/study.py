@@ -23,6 +23,7 @@ from ..data.loading import load_pixels
 from ..engine.fit import pick_device
 from ..engine.weights import file_hash
 from ..generators.attribute_gans import load_attribute_gan
+from ..generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     VARIANTS,
     generator_settings,
@@ -33,7 +34,6 @@ from mfsr_nb.generators.pipeline import (
     unpaired_masked_images,
     unpaired_masked_table,
 )
-from ..masks.generated_folder import translate_folder
 from ..masks.generator_report import report_folder, write_generator_report
 from ..masks.mask_folder import mask_folder
 from ..masks.unet import load_unet, mask_probability
