@@ -148,7 +148,8 @@ class Meter(Callback):
         if not first or took > 2:
             self.seconds.append(took)
         if len(self.seconds) >= self.machine.steps or sum(self.seconds) > self.machine.limit:
-            raise Enough
+            # fastai reads the message of an exception
+            raise Enough('all steps are timed')
 
 
 def watch_training(machine: Machine, train: Callable, batch: int) -> Measured:
