@@ -75,9 +75,10 @@ def single_distances(
 ) -> Distances:
     "D_s(C, I) and D_s(C, I*) of equation 8"
     own = centers[dom, ids]
+    positive = vector_norms(own - phi, squared)
     to_all = pairwise_distances(own, phi, squared)
     negative = to_all.masked_fill(~negative_mask(ids, dom), torch.inf).amin(1)
-    return Distances(vector_norms(own - phi, squared), negative)
+    return Distances(positive, negative)
 
 # %% ../../nbs/paper/08_dcr.ipynb #30beb07d
 def hinge(
@@ -125,6 +126,7 @@ def cross_distances(
     | None = None,  # bool (2, n_ids): negatives are all these centers; None: the batch's
 ) -> Distances:
     "D_c(I, I*) and D_c(I, C*) of equations 9 and 10"
+    negative = _nearest_center(phi, ids, dom, centers, squared, seen)
     is_positive = positive_mask(ids, dom)
     if cross_positive == 'image':
         to_images = pairwise_distances(phi, phi, squared)
@@ -132,7 +134,7 @@ def cross_distances(
     else:
         to_center = vector_norms(centers[1 - dom, ids] - phi, squared)
         positive = to_center.masked_fill(~is_positive.any(1), -torch.inf)
-    return Distances(positive, _nearest_center(phi, ids, dom, centers, squared, seen))
+    return Distances(positive, negative)
 
 # %% ../../nbs/paper/08_dcr.ipynb #2a6fa587
 def cross_domain(
