@@ -4,14 +4,11 @@
 
 # %% auto #0
 __all__ = ['CAMS', 'ACTIVATION_METHODS', 'GallerySearch', 'RIGHT', 'WRONG', 'Embedder', 'CosineTarget', 'explained_layer', 'cam',
-           'falls', 'occlusion', 'activation', 'eye_region', 'mask_region', 'points_at', 'face_regions', 'share_inside',
-           'probe_rows', 'search_gallery', 'references', 'overlay', 'framed', 'retrieval_sheet', 'attention_shares',
-           'attention_record', 'write_attention', 'read_attention', 'attention_summary', 'attention_difference']
+           'falls', 'occlusion', 'activation', 'eye_region', 'mask_region', 'points_at', 'face_regions', 'probe_rows',
+           'search_gallery', 'references', 'overlay', 'framed', 'retrieval_sheet']
 
 # %% ../../nbs/paper/20_explain.ipynb #42425ffd
-import json
 from collections import namedtuple
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,12 +20,10 @@ from torch import nn
 from ..core import FULL, MASKED, InputError, progress
 from ..data.dataset import open_pixels
 from ..data.readers import landmarks
-from ..engine.files import atomic_write, read_records
 from ..masks.unet import mask_probability
 from ..protocol.inputs import as_tensor
 from ..protocol.metrics import retrieval
 from .recognizer import embed_pixels
-from ..stats import bootstrap_means, bootstrap_weights, percentile_interval
 
 # %% ../../nbs/paper/20_explain.ipynb #f614b982
 class Embedder(nn.Module):
@@ -295,19 +290,6 @@ def face_regions(
         upper=np.broadcast_to(np.arange(size)[None, :, None] < size / 2, (n, size, size)),
     )
 
-# %% ../../nbs/paper/20_explain.ipynb #60b9754e
-def share_inside(
-    maps,  # (n, S, S), nowhere negative
-    region,  # bool (n, S, S)
-):
-    "(n,) share of each map in its region; NaN where the map is all zeros or the region is empty"
-    total, some = maps.sum((1, 2), dtype=np.float64), region.any((1, 2))
-    return np.where(
-        (total > 0) & some,
-        (maps * region).sum((1, 2), dtype=np.float64) / np.where(total > 0, total, 1),
-        np.nan,
-    )
-
 # %% ../../nbs/paper/20_explain.ipynb #3342dd53
 GallerySearch = namedtuple('Search', 'phi probe gallery right')
 
@@ -441,166 +423,3 @@ def retrieval_sheet(
             )
     fig.subplots_adjust(0.03, 0, 1, 1, 0.02, 0.03)
     return fig
-
-# %% ../../nbs/paper/20_explain.ipynb #394eb9ff
-def attention_shares(
-    models,  # name -> `Recognizer`
-    t,  # Table of images
-    pixels,  # uint8 (n, S, S, 3), or `Streamed`
-    regions,  # name -> bool (p, S, S), of the rows that `probe_rows` gives
-    to='own',  # As for `references`
-    flip=False,  # Search with the mirrored face as well?
-    few: int = 0,  # Probes of each identity at most; 0: all
-    **kwargs,  # Of `activation`
-):
-    "A line for each model and probe: identity, key, right (is the first found?), zero (is the map all zeros?), share_ and area_ of each region"
-    p, out = probe_rows(t), []
-    pick = np.flatnonzero(
-        t.identity.iloc[p].groupby(t.identity.iloc[p]).cumcount() < (few or len(p))
-    )
-    x = pixels[p[pick]]
-    if bad := [k for k, v in regions.items() if len(v) != len(p)]:
-        raise InputError(
-            f'region {bad[0]!r}: {len(regions[bad[0]])} maps for {len(p)} probes: give one for each row of probe_rows'
-        )
-    for name, m in models.items():
-        s = search_gallery(m, t, pixels, 1, flip)
-        c = activation(m, x, references(s, t, to)[pick], **kwargs)
-        out.append(
-            pd.DataFrame(
-                dict(
-                    model=name,
-                    identity=t.identity.to_numpy()[p[pick]],
-                    key=t.key.to_numpy()[p[pick]],
-                    right=s.right[pick, 0],
-                    zero=c.max((1, 2)) <= 0,
-                    **{f'share_{k}': share_inside(c, v[pick]) for k, v in regions.items()},
-                    **{
-                        f'area_{k}': np.where(v[pick].any((1, 2)), v[pick].mean((1, 2)), np.nan)
-                        for k, v in regions.items()
-                    },
-                )
-            )
-        )
-    return pd.concat(out, ignore_index=True)
-
-# %% ../../nbs/paper/20_explain.ipynb #92f30e37
-def attention_record(
-    models,  # name -> `Recognizer`
-    t,  # Table of images
-    pixels,  # uint8 (n, S, S, 3), or `Streamed`
-    S,  # A `UNet`, or the true masks of the probes, bool (p, S, S)
-    methods=('hirescam', 'gradcam', 'occlusion'),  # Of `METHODS`
-    flip=False,  # Search with the mirrored face as well?
-    **facts,  # More to note: preset, kind, seed, ...
-):
-    "JSON-able: area of each region and, for each method and model, shares, each as a list with the mean of every identity (None: no share), and how many maps are zero"
-    p = probe_rows(t)
-    mask = mask_region(S, pixels[p]) if isinstance(S, nn.Module) else np.asarray(S, bool)
-    regions = face_regions(points_at(t.iloc[p], mask.shape[1]), mask)
-
-    def each(d, c):
-        return [
-            None if np.isnan(v) else round(float(v), 4) for v in d.groupby('identity')[c].mean()
-        ]
-
-    maps = {}
-    for method in methods:
-        a = attention_shares(
-            models, t, pixels, regions, flip=flip, few=int(method == 'occlusion'), method=method
-        )
-        maps[method] = {
-            m: dict(
-                images=len(d),
-                zero=int(d.zero.sum()),
-                rank1=round(float(d.right.mean()), 4),
-                **{k: each(d, f'share_{k}') for k in regions},
-            )
-            for m, d in a.groupby('model', sort=False)
-        }
-        if method == methods[0]:
-            area = {k: each(a[a.model == a.model.iloc[0]], f'area_{k}') for k in regions}
-    return facts | dict(
-        probes=len(p),
-        identities=int(t.identity.iloc[p].nunique()),
-        size=int(mask.shape[1]),
-        layers={k: explained_layer(m) for k, m in models.items()},
-        area=area,
-        maps=maps,
-    )
-
-
-def write_attention(
-    record,  # From `attention_record`
-    path,  # A `.json` file to write
-):
-    "Write a record; raises `InputError` where it cannot be written"
-    if Path(path).suffix != '.json':
-        raise InputError(f'{path}: a record is JSON: give a name that ends in .json')
-    with atomic_write(path) as f:
-        f.write_text(json.dumps(record) + '\n', encoding='utf-8')
-
-
-def read_attention(
-    folder,  # Where `write_attention` wrote
-):
-    "The records in a folder, by file name, none where there is no folder; raises `InputError` on a file that is no record"
-    return read_records(folder, 'a record of shares', ('area', 'maps'))
-
-# %% ../../nbs/paper/20_explain.ipynb #88cda3bb
-def _shares(records, model, region, method):
-    return np.array([r['maps'][method][model][region] for r in records], float)
-
-
-def _mean_and_interval(v, times=1000, seed=2020):
-    "Mean over identities of (seeds, identities), NaN left out, and its interval over resamples of the identities"
-    v = v[:, ~np.isnan(v).all(0)]
-    if not v.shape[1]:
-        return [np.nan] * 3
-    each = np.nanmean(v, 0)
-    return [
-        float(each.mean()),
-        *percentile_interval(
-            bootstrap_means(each, np.arange(len(each)), bootstrap_weights(len(each), times, seed))[
-                :, 0
-            ]
-        ),
-    ]
-
-
-def attention_summary(
-    records,  # From `attention_record`, of one test set: a seed each
-    method='hirescam',  # Of those in the records
-):
-    "A row for each model and region: share, low, high (95 % over identities), area, zero and images (over all records)"
-    out = []
-    for m, d in records[0]['maps'][method].items():
-        for k in records[0]['area']:
-            s, low, high = _mean_and_interval(_shares(records, m, k, method))
-            each = [r['maps'][method][m] for r in records]
-            out.append(
-                dict(
-                    model=m,
-                    region=k,
-                    share=s,
-                    low=low,
-                    high=high,
-                    area=float(np.nanmean(np.array(records[0]['area'][k], float))),
-                    zero=sum(o['zero'] for o in each),
-                    images=sum(o['images'] for o in each),
-                )
-            )
-    return pd.DataFrame(out).set_index(['model', 'region'])
-
-
-def attention_difference(
-    records,  # From `attention_record`, of one test set: a seed each
-    a,
-    b,  # Two models
-    region,  # Its name
-    method='hirescam',  # Of those in the records
-):
-    "share of b - share of a: dict of mean, low, high (95 % over identities) and seeds (a mean each)"
-    d = _shares(records, b, region, method) - _shares(records, a, region, method)
-    mean, low, high = _mean_and_interval(d)
-    return dict(mean=mean, low=low, high=high, seeds=[float(np.nanmean(o)) for o in d])

@@ -24,7 +24,7 @@ from ..engine.files import exclusive_lock
 from ..generators.pipeline import VARIANTS, with_steps
 from ..masks.generator_report import write_generator_report
 from ..presets import load_preset, settings, to_dataclass
-from ..recognition.explain import write_attention
+from ..recognition.attention import write_attention
 from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan

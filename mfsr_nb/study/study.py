@@ -39,8 +39,8 @@ from ..masks.mask_folder import mask_folder
 from ..masks.unet import load_unet, mask_probability
 from ..presets import config_hash, load_preset, settings, to_dataclass
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
+from ..recognition.attention import attention_record, write_attention
 from ..recognition.dfm import PARTIAL
-from ..recognition.explain import attention_record, write_attention
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
     fingerprint,
