@@ -148,7 +148,7 @@ class Hourglass(nn.Module):
         ngf: int = 64,  # Channels at full resolution
         downs: int = 2,  # Halvings of the side
         blocks: int = 6,  # Residual blocks
-        inner: Any = _instance_norm,  # Norm in the residual blocks: channels -> module
+        inner: Any = None,  # Norm in the residual blocks, by default instance normalization
     ):
         super().__init__()
         widths = [ngf * 2**i for i in range(downs + 1)]
@@ -156,7 +156,8 @@ class Hourglass(nn.Module):
         layers = [_conv(n_in, ngf, 7, **style)]
         for narrow, wide in pairwise(widths):
             layers.append(_conv(narrow, wide, 4, stride=2, **style))
-        layers += [AttributeResBlock(widths[-1], inner) for _ in range(blocks)]
+        norm = inner or _instance_norm
+        layers += [AttributeResBlock(widths[-1], norm) for _ in range(blocks)]
         for wide, narrow in zip(widths[:0:-1], widths[-2::-1]):
             layers.append(_upconv(wide, narrow, **style))
         layers.append(_conv(ngf, n_out, 7))
