@@ -317,12 +317,14 @@ def load_partial(
     device: str | torch.device = 'cpu',  # Where to load it
 ) -> PartialNet:
     "The network in evaluation mode; raises `InputError` on wrong or damaged weights"
-    for kind, method in PARTIAL.items():
+    *others, last = PARTIAL
+    for kind in others:
         try:
-            return load_weights(path, kind, method.network, device)
+            return load_weights(path, kind, PARTIAL[kind].network, device)
         except InputError as error:
-            if f'holds no {kind}' not in str(error) or kind == [*PARTIAL][-1]:
+            if f'holds no {kind}' not in str(error):
                 raise
+    return load_weights(path, last, PARTIAL[last].network, device)
 
 # %% ../../nbs/paper/15_dfm.ipynb #d1f00004
 def _copy_backbone(network: PartialNet, file: str | Path) -> None:
