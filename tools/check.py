@@ -29,23 +29,13 @@ NOTEBOOK_CHECKS = (
     check_links,
 )
 PAGES = ('README.md', 'CONTRIBUTING.md')
-# These pages have their former form: their rewriting is still to be done.
-FORM_TO_BE_DONE = ('19_generator_report',)
-FORM_CHECKS = (check_style, check_size, check_hints, check_cells)
-
-
-def has_former_form(notebook: Notebook) -> bool:
-    "Whether a notebook is exempt from the checks of form"
-    return notebook.path.stem in FORM_TO_BE_DONE
 
 
 def notebook_findings(found: list[Notebook]) -> Iterator[str]:
     "The checks that look at one notebook"
     for notebook in found:
-        exempt = FORM_CHECKS if has_former_form(notebook) else ()
         for check in NOTEBOOK_CHECKS:
-            if check not in exempt:
-                yield from check(notebook)
+            yield from check(notebook)
 
 
 def readme_findings() -> Iterator[str]:

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['PANELS', 'keep_of', 'outside', 'embedded', 'outside_cosine', 'outside_l1', 'ssim_map', 'outside_ssim',
-           'plausible_region', 'region_iou', 'mask_traits', 'mean_distance', 'frechet', 'frechet_splits',
-           'value_with_interval', 'mean_with_interval', 'ratio_with_interval', 'generator_report', 'report_figure',
-           'write_generator_report', 'read_generator_reports', 'generated_faces', 'report_folder']
+           'plausible_region', 'region_iou', 'MaskTraits', 'mask_traits', 'MeanDistance', 'mean_distance', 'frechet',
+           'FrechetSplits', 'frechet_splits', 'value_with_interval', 'mean_with_interval', 'ratio_with_interval',
+           'generator_report', 'report_figure', 'write_generator_report', 'read_generator_reports', 'GeneratedFaces',
+           'generated_faces', 'report_folder']
 
 # %% ../../nbs/paper/19_generator_report.ipynb #7be6fea6
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -92,7 +94,7 @@ def outside_l1(
     mean = (difference * keep).sum((1, 2)) / np.maximum(pixels, 1)
     return np.where(pixels > 0, mean, np.nan)
 
-
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900006
 def _smooth(x: np.ndarray) -> np.ndarray:
     "Mean in the Gaussian window of SSIM"
     return cv2.GaussianBlur(x, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
@@ -111,7 +113,7 @@ def ssim_map(
     over = (ma * ma + mb * mb + c1) * (va + vb + c2)
     return ((2 * ma * mb + c1) * (2 * ab + c2) / over).mean(-1)
 
-
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900008
 def _whole_windows(keep: np.ndarray) -> np.ndarray:
     "bool (H, W): centers of windows inside the image that hold no pixel of the mask"
     border = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -133,102 +135,129 @@ def outside_ssim(
 
 # %% ../../nbs/paper/19_generator_report.ipynb #53b25135
 def plausible_region(
-    landmarks,  # n items (68, 2) or (5, 2) in pixels, or the word 'template' for an aligned crop
+    landmarks: Sequence,  # (68, 2) or (5, 2) in pixels, or 'template' for an aligned crop
     size: int,  # Pixels a side
-):
-    "bool (n, S, S): the hull of the lower face; raises `InputError` where landmarks are none or lie outside"
+) -> np.ndarray:  # bool (n, S, S)
+    "The hull of the lower face; raises `InputError` on missing landmarks, or ones outside"
     flat = np.zeros((size, size, 3), np.uint8)
-    return np.stack([kp_cvx(flat, landmarks68(p, (size, size))[0]).mask for p in landmarks])
+    regions = []
+    for points in landmarks:
+        points, _ = landmarks68(points, (size, size))
+        regions.append(kp_cvx(flat, points).mask)
+    return np.stack(regions)
 
 
 def region_iou(
-    mask,  # bool (n, S, S), True where the mask is
-    region,  # bool (n, S, S)
-):
-    "(n,) intersection over union; NaN where both are empty"
+    mask: np.ndarray,  # bool (n, S, S), True where the mask is
+    region: np.ndarray,  # bool (n, S, S)
+) -> np.ndarray:  # (n,); NaN where both are empty
+    "Intersection over union"
     both, either = (mask & region).sum((1, 2)), (mask | region).sum((1, 2))
     return np.where(either > 0, both / np.maximum(either, 1), np.nan)
 
 # %% ../../nbs/paper/19_generator_report.ipynb #9cf9220b
+class MaskTraits(NamedTuple):
+    "Descriptions of masks; NaN where there is none"
+
+    look: np.ndarray  # (n, 4)
+    shape: np.ndarray  # (n, 6)
+
+
+def _describe(image: np.ndarray, keep: np.ndarray) -> list[float]:
+    "Appearance and shape of one mask"
+    y, x = np.nonzero(~keep)
+    size = len(keep)
+    if not len(y):
+        return [np.nan] * 10
+    rgb = image[y, x] / 255
+    sx, sy = x.std(), y.std()
+    tilt = ((x - x.mean()) * (y - y.mean())).mean() / max(sx + sy, 1e-9)
+    lengths = [x.mean() / size, y.mean() / size, sx / size, sy / size]
+    return [*rgb.mean(0), rgb.mean(1).std(), *lengths, tilt / size, len(y) ** 0.5 / size]
+
+
 def mask_traits(
-    images,  # uint8 (n, S, S, 3)
-    keep,  # bool (n, S, S)
-):
-    "(look (n, 4), shape (n, 6)) of the masks, NaN where there is none"
-    out = []
-    for im, k in zip(images, keep):
-        y, x = np.nonzero(~k)
-        s = len(k)
-        if not len(y):
-            out.append(np.full(10, np.nan))
-            continue
-        rgb = im[y, x] / 255
-        sx, sy = x.std(), y.std()
-        tilt = ((x - x.mean()) * (y - y.mean())).mean() / max(sx + sy, 1e-9)
-        out.append(
-            [
-                *rgb.mean(0),
-                rgb.mean(1).std(),
-                x.mean() / s,
-                y.mean() / s,
-                sx / s,
-                sy / s,
-                tilt / s,
-                len(y) ** 0.5 / s,
-            ]
-        )
-    return np.array(out)[:, :4], np.array(out)[:, 4:]
+    images: np.ndarray,  # uint8 (n, S, S, 3)
+    keep: np.ndarray,  # bool (n, S, S)
+) -> MaskTraits:
+    "Appearance and shape of each mask"
+    traits = np.array([_describe(image, one) for image, one in zip(images, keep)])
+    return MaskTraits(traits[:, :4], traits[:, 4:])
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900013
+class MeanDistance(NamedTuple):
+    "Mean distance between two different rows"
+
+    value: float  # NaN for a single row
+    resamples: np.ndarray  # (draws,) its values in bootstrap samples
 
 
 def mean_distance(
-    t,  # float (n, d)
-    draws=0,  # Bootstrap samples
-    most=1000,  # Rows to use at most, evenly spread
-):
-    "Mean distance between two different rows, and (draws,) its values when the rows are drawn with replacement; pairs of a row with itself do not count"
-    t = t[np.linspace(0, len(t) - 1, most).round().astype(int)] if len(t) > most else t
+    t: np.ndarray,  # float (n, d)
+    draws: int = 0,  # Bootstrap samples
+    most: int = 1000,  # Rows to use at most, evenly spaced
+) -> MeanDistance:
+    "The diversity of a set of descriptions"
+    if len(t) > most:
+        t = t[np.linspace(0, len(t) - 1, most).round().astype(int)]
     n = len(t)
     if n < 2:
-        return np.nan, np.full(draws, np.nan)
-    d = torch.cdist(
-        torch.from_numpy(t), torch.from_numpy(t), compute_mode='donot_use_mm_for_euclid_dist'
-    ).numpy()
-    c = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), draws)
-    return d.sum() / (n * (n - 1)), ((c @ d) * c).sum(1) / (n * n - (c * c).sum(1)).clip(1)
+        return MeanDistance(np.nan, np.full(draws, np.nan))
+    x = torch.from_numpy(t)
+    d = torch.cdist(x, x, compute_mode='donot_use_mm_for_euclid_dist').numpy()
+    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), draws)
+    pairs = (n * n - (counts * counts).sum(1)).clip(1)
+    return MeanDistance(d.sum() / (n * (n - 1)), ((counts @ d) * counts).sum(1) / pairs)
 
 # %% ../../nbs/paper/19_generator_report.ipynb #960d4157
+def _root_of_covariance(x: np.ndarray) -> np.ndarray:
+    "R with R^T R = the covariance of the rows"
+    return np.linalg.qr(x - x.mean(0), mode='r') / (len(x) - 1) ** 0.5
+
+
 def frechet(
-    a,  # float (n, d) features
-    b,  # float (k, d) features
-):
-    "Fréchet distance of two piles of features, at least two rows each"
-    ra, rb = (np.linalg.qr(x - x.mean(0), mode='r') / (len(x) - 1) ** 0.5 for x in (a, b))
-    return float(
-        ((a.mean(0) - b.mean(0)) ** 2).sum()
-        + (ra**2).sum()
-        + (rb**2).sum()
-        - 2 * np.linalg.svd(ra @ rb.T, compute_uv=False).sum()
-    )
+    a: np.ndarray,  # float (n, d) features, n >= 2
+    b: np.ndarray,  # float (k, d) features, k >= 2
+) -> float:
+    "Fréchet distance between two sets of features"
+    ra, rb = _root_of_covariance(a), _root_of_covariance(b)
+    means = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    cross = np.linalg.svd(ra @ rb.T, compute_uv=False).sum()
+    return float(means + (ra**2).sum() + (rb**2).sum() - 2 * cross)
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900018
+class FrechetSplits(NamedTuple):
+    "Distances to random halves of the real masked faces"
+
+    distances: np.ndarray  # (splits, 3): of after, before, and the other half
+    images: int  # How many images each distance uses
 
 
 def frechet_splits(
-    before,  # float (n, d) features of faces without masks
-    after,  # float (n, d) of the same faces with masks
-    real,  # float (k, d) of real masked faces
-    splits=10,  # How often the real ones are parted in two halves at random
-):
-    "Of each split: distance to one half of the real ones of after, before, and the other half, all with equally many images, and that number of images"
-    k, rng, out = min(len(after), len(real) // 2), np.random.default_rng(0), []
-    if k < 2:
-        return np.full((1, 3), np.nan), k
+    before: np.ndarray,  # float (n, d) features of faces without masks
+    after: np.ndarray,  # float (n, d) of the same faces with masks
+    real: np.ndarray,  # float (k, d) of real masked faces
+    splits: int = 10,  # Random halves
+) -> FrechetSplits:
+    "Distances with equally many images; NaN where there are fewer than two"
+    images = min(len(after), len(real) // 2)
+    rng, found = np.random.default_rng(0), []
+    if images < 2:
+        return FrechetSplits(np.full((1, 3), np.nan), images)
     for _ in range(splits):
-        r, i = rng.permutation(len(real)), rng.choice(len(after), k, replace=False)
-        out.append([frechet(o, real[r[:k]]) for o in (after[i], before[i], real[r[k : 2 * k]])])
-    return np.array(out), k
+        order = rng.permutation(len(real))
+        some = rng.choice(len(after), images, replace=False)
+        half, other_half = real[order[:images]], real[order[images : 2 * images]]
+        found.append([frechet(x, half) for x in (after[some], before[some], other_half)])
+    return FrechetSplits(np.array(found), images)
 
 # %% ../../nbs/paper/19_generator_report.ipynb #463b11b5
-def value_with_interval(value, drawn, n):
-    "A number with the middle 95 % of `drawn`, JSON-able; None where it is not finite"
+def value_with_interval(
+    value: float,
+    drawn: Sequence[float],  # Its values in bootstrap samples
+    n: int,  # Images
+) -> dict[str, float] | None:  # value, low, high, n; None where it is not finite
+    "A number with the middle 95 % of `drawn`, ready for JSON"
     if not np.isfinite(value):
         return None
     drawn = np.asarray(drawn, float)
@@ -238,302 +267,342 @@ def value_with_interval(value, drawn, n):
 
 
 def mean_with_interval(
-    v,  # (n,) one value for each image; those that are not finite are left out
-    draws=1000,  # Bootstrap samples
-):
-    "The mean with its 95 % bootstrap interval over images, or None"
+    v: Sequence[float],  # (n,) one value for each image; values that are not finite are left out
+    draws: int = 1000,  # Bootstrap samples
+) -> dict[str, float] | None:
+    "The mean with its 95 % bootstrap interval over images; None without values"
     v = np.asarray(v, float)
     v = v[np.isfinite(v)]
     n, rng = len(v), np.random.default_rng(0)
-    return (
-        value_with_interval(v.mean(), [v[rng.integers(n, size=n)].mean() for _ in range(draws)], n)
-        if n
-        else None
-    )
+    if not n:
+        return None
+    drawn = [v[rng.integers(n, size=n)].mean() for _ in range(draws)]
+    return value_with_interval(v.mean(), drawn, n)
 
 
 def ratio_with_interval(
-    a,  # (n, d) descriptions
-    b,  # (k, d) those of the real pile
-    draws=1000,  # Bootstrap samples
-):
-    "`mean_distance` of `a` over that of `b` with its 95 % bootstrap interval, or None"
-    a, b = (o[np.isfinite(o).all(1)] for o in (a, b))
-    (x, xs), (y, ys) = mean_distance(a, draws), mean_distance(b, draws)
-    return value_with_interval(x / y, xs / ys, len(a)) if y > 0 else None
+    a: np.ndarray,  # (n, d) descriptions
+    b: np.ndarray,  # (k, d) those of real masks
+    draws: int = 1000,  # Bootstrap samples
+) -> dict[str, float] | None:
+    "`mean_distance` of a divided by that of b, with its 95 % bootstrap interval"
+    a, b = a[np.isfinite(a).all(1)], b[np.isfinite(b).all(1)]
+    own, real = mean_distance(a, draws), mean_distance(b, draws)
+    if not real.value > 0:
+        return None
+    return value_with_interval(own.value / real.value, own.resamples / real.resamples, len(a))
 
-# %% ../../nbs/paper/19_generator_report.ipynb #0429aed4
-def _check(name, before, after, keep, m, m_keep, region):
-    "Raise `InputError` unless the arrays fit together"
-    for what, x in (('before', before), ('after', after), ('m', m)):
-        if (
-            x.dtype != np.uint8
-            or x.ndim != 4
-            or x.shape[1] != x.shape[2]
-            or x.shape[3] != 3
-            or not len(x)
-        ):
+# %% ../../nbs/paper/19_generator_report.ipynb #a190001f
+def _check_images(name: str, **images: np.ndarray) -> None:
+    "Raise `InputError` unless all are square color images"
+    for what, x in images.items():
+        square = x.ndim == 4 and x.shape[1] == x.shape[2] and x.shape[3] == 3
+        if x.dtype != np.uint8 or not square or not len(x):
             raise InputError(
-                f'{name}: `{what}` is {x.dtype} {x.shape}: give uint8 (n, S, S, 3), at least one image'
+                f'{name}: `{what}` is {x.dtype} {x.shape}: '
+                'give uint8 (n, S, S, 3), at least one image'
             )
+
+
+def _check_fit(name: str, images: Mapping[str, np.ndarray], maps: Mapping[str, Any]) -> None:
+    "Raise `InputError` unless images and maps fit together"
+    before, after, m = images['before'], images['after'], images['m']
     if before.shape != after.shape or before.shape[1:] != m.shape[1:]:
         raise InputError(
-            f'{name}: before {before.shape}, after {after.shape} and m {m.shape} do not fit: give the same faces before and after, and all of one size'
+            f'{name}: before {before.shape}, after {after.shape} and m {m.shape} do not fit: '
+            'give the same faces before and after, and all of one size'
         )
-    for what, x, of in (('keep', keep, after), ('m_keep', m_keep, m), ('region', region, after)):
-        if x is not None and x.shape != of.shape[:3]:
+    of = dict(keep=after, m_keep=m, region=after)
+    for what, x in maps.items():
+        if x is not None and x.shape != of[what].shape[:3]:
             raise InputError(
-                f'{name}: `{what}` is {x.shape}: give one map {of.shape[:3]} for each image'
+                f'{name}: `{what}` is {x.shape}: give one map {of[what].shape[:3]} for each image'
             )
 
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900021
+def _outside_metrics(before: np.ndarray, after: np.ndarray, keep: np.ndarray, embed: Any) -> dict:
+    "Identity and changes outside the mask"
+    own, impostor = outside_cosine(before, after, keep, embed)
+    return dict(
+        cosine=mean_with_interval(own),
+        cosine_others=mean_with_interval(impostor) if len(own) > 1 else None,
+        l1=mean_with_interval(outside_l1(before, after, keep)),
+        ssim=mean_with_interval(outside_ssim(before, after, keep)),
+    )
 
+
+def _mask_metrics(keep: np.ndarray, region: np.ndarray | None, bounds: Sequence[float]) -> dict:
+    "Size and position of the mask"
+    share = (~keep).mean((1, 2))
+    implausible = (share < bounds[0]) | (share > bounds[1])
+    return dict(
+        share=mean_with_interval(share),
+        share_odd=mean_with_interval(implausible),
+        iou=None if region is None else mean_with_interval(region_iou(~keep, region)),
+    )
+
+
+def _diversity_metrics(
+    after: np.ndarray, keep: np.ndarray, m: np.ndarray, m_keep: np.ndarray | None
+) -> dict:
+    "Diversity of appearance and shape, relative to the real masks"
+    look = shape = None
+    if m_keep is not None:
+        pairs = zip(mask_traits(after, keep), mask_traits(m, m_keep))
+        look, shape = (ratio_with_interval(own, real) for own, real in pairs)
+    return dict(diversity_look=look, diversity_shape=shape)
+
+
+def _frechet_metrics(splits: FrechetSplits) -> dict:
+    "Fréchet distances, and the relative one where it is defined"
+    f, n = splits
+    found = {}
+    for name, v in zip(('frechet', 'frechet_before', 'frechet_real'), f.T):
+        found[name] = value_with_interval(v.mean(), v, n)
+    found['frechet_relative'] = None
+    if (f[:, 1] > f[:, 2]).all():
+        gap, own = f[:, 1].mean() - f[:, 2].mean(), f[:, 0] - f[:, 2]
+        found['frechet_relative'] = value_with_interval(own.mean() / gap, own / gap, n)
+    return found
+
+# %% ../../nbs/paper/19_generator_report.ipynb #0429aed4
 def generator_report(
-    before,  # uint8 (n, S, S, 3): aligned full faces
-    after,  # uint8 (n, S, S, 3): the same faces with masks
-    keep,  # bool or float (n, S, S): 0 where the mask is
-    m,  # uint8 (k, S, S, 3): real masked faces
-    embed,  # uint8 tensor (k, S, S, 3) -> (k, d) numpy, a recognizer
-    region=None,  # bool (n, S, S) where a mask is plausible
-    seconds=None,  # Seconds that the generator takes for an image, if measured
-    name='card',  # What to call the generator
-    m_keep=None,  # bool or float (k, S, S): 0 where the real masks are
-):
-    "All numbers about a generator, JSON-able; raises `InputError` on arrays that do not fit together"
-    before, after, m = (np.asarray(o) for o in (before, after, m))
+    before: np.ndarray,  # uint8 (n, S, S, 3): aligned full faces
+    after: np.ndarray,  # uint8 (n, S, S, 3): the same faces with masks
+    keep: np.ndarray,  # bool or float (n, S, S): 0 where the mask is
+    m: np.ndarray,  # uint8 (k, S, S, 3): real masked faces
+    embed: Callable,  # uint8 tensor (k, S, S, 3) -> (k, d) numpy, the evaluation network
+    region: np.ndarray | None = None,  # bool (n, S, S) where a mask is plausible
+    seconds: float | None = None,  # Seconds that the generator takes for an image, if measured
+    name: str = 'card',  # How to call the generator
+    m_keep: np.ndarray | None = None,  # bool or float (k, S, S): 0 where the real masks are
+) -> dict:
+    "All numbers about a generator, for JSON; raises `InputError` on arrays that do not fit"
+    before, after, m = (np.asarray(images) for images in (before, after, m))
     keep = keep_of(keep, f'{name}: keep')
     m_keep = None if m_keep is None else keep_of(m_keep, f'{name}: m_keep')
     region = None if region is None else np.asarray(region, bool)
-    _check(name, before, after, keep, m, m_keep, region)
-    share = (~keep).mean((1, 2))
+    images, maps = dict(before=before, after=after, m=m), dict(keep=keep)
+    _check_images(name, **images)
+    _check_fit(name, images, maps | dict(m_keep=m_keep, region=region))
     bounds = load_preset('paper').iamgan.monitor.mask_fraction_warn
-    own, floor = outside_cosine(before, after, keep, embed)
-    look, shape = (
-        (None, None)
-        if m_keep is None
-        else map(ratio_with_interval, mask_traits(after, keep), mask_traits(m, m_keep))
-    )
-    f, k = frechet_splits(*(embedded(embed, o) for o in (before, after, m)))
-    gap = f[:, 1].mean() - f[:, 2].mean()
-    return dict(
-        name=name,
-        images=len(after),
-        real=len(m),
-        size=int(after.shape[1]),
-        share_bounds=list(bounds),
-        metrics=dict(
-            cosine=mean_with_interval(own),
-            cosine_others=mean_with_interval(floor) if len(own) > 1 else None,
-            l1=mean_with_interval(outside_l1(before, after, keep)),
-            ssim=mean_with_interval(outside_ssim(before, after, keep)),
-            share=mean_with_interval(share),
-            share_odd=mean_with_interval((share < bounds[0]) | (share > bounds[1])),
-            iou=None if region is None else mean_with_interval(region_iou(~keep, region)),
-            diversity_look=look,
-            diversity_shape=shape,
-            **{
-                n: value_with_interval(v.mean(), v, k)
-                for n, v in zip(('frechet', 'frechet_before', 'frechet_real'), f.T)
-            },
-            frechet_relative=value_with_interval(
-                (f[:, 0] - f[:, 2]).mean() / gap, (f[:, 0] - f[:, 2]) / gap, k
-            )
-            if (f[:, 1] > f[:, 2]).all()
-            else None,
-            seconds=None if seconds is None else value_with_interval(seconds, (), len(after)),
-        ),
-    )
+    phi = [embedded(embed, x) for x in (before, after, m)]
+    time = None if seconds is None else value_with_interval(seconds, (), len(after))
+    metrics = _outside_metrics(before, after, keep, embed)
+    metrics |= _mask_metrics(keep, region, bounds)
+    metrics |= _diversity_metrics(after, keep, m, m_keep)
+    metrics |= _frechet_metrics(frechet_splits(*phi)) | dict(seconds=time)
+    about = dict(name=name, images=len(after), real=len(m), size=int(after.shape[1]))
+    return about | dict(share_bounds=list(bounds), metrics=metrics)
 
 # %% ../../nbs/paper/19_generator_report.ipynb #83476c2e
-PANELS = dict(
-    cosine=('identity\nkept (cosine)', 1),
-    l1=('drift\noutside (L1)', 0),
-    ssim=('structure\noutside (SSIM)', 1),
-    share=('share of mask', None),
-    share_odd=('implausible\nmasks', 0),
-    iou=('IoU with\nregion', None),
-    diversity_look=('diversity\nof look', 1),
-    diversity_shape=('diversity\nof shape', 1),
-    frechet_relative=('relative\nFréchet', 0),
-    seconds=('seconds\nan image', None),
-)
+# metric -> title of its panel, ideal value
+PANELS = {
+    'cosine': ('identity\n(cosine)', 1),
+    'l1': ('change outside\n(L1)', 0),
+    'ssim': ('structure\noutside (SSIM)', 1),
+    'share': ('share of mask', None),
+    'share_odd': ('implausible\nmasks', 0),
+    'iou': ('IoU with\nregion', None),
+    'diversity_look': ('diversity of\nappearance', 1),
+    'diversity_shape': ('diversity\nof shape', 1),
+    'frechet_relative': ('relative\nFréchet', 0),
+    'seconds': ('seconds\nper image', None),
+}
 
 
-def _strips(fig, rows, labels):
-    axs = fig.subplots(
-        len(rows), len(rows[0]), squeeze=False, gridspec_kw=dict(wspace=0.04, hspace=0.04)
-    )
-    for ax, im in zip(axs.flat, (o for r in rows for o in r)):
-        ax.imshow(im, cmap='gray', vmin=0, vmax=1 if im.dtype == bool else 255)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    for ax, l in zip(axs[:, 0], labels):
-        ax.set_ylabel(l, fontsize=7, rotation=0, ha='right', va='center')
+def _draw_strips(fig: Any, rows: Sequence[np.ndarray], labels: Sequence[str]) -> None:
+    "Rows of images with a label each"
+    space = dict(wspace=0.04, hspace=0.04)
+    axes = fig.subplots(len(rows), len(rows[0]), squeeze=False, gridspec_kw=space)
+    for line, images in zip(axes, rows):
+        for ax, image in zip(line, images):
+            ax.imshow(image, cmap='gray', vmin=0, vmax=1 if image.dtype == bool else 255)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+    for ax, label in zip(axes[:, 0], labels):
+        ax.set_ylabel(label, fontsize=8, rotation=0, ha='right', va='center')
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900028
+def _value_text(value: dict | None) -> str:
+    "A value with two digits"
+    if value is None:
+        return 'n/a'
+    form = '.2f' if abs(value['value']) >= 0.1 else '.2g'
+    return format(value['value'], form)
 
 
-def _panel(ax, cards, key):
+def _draw_bar(ax: Any, y: int, report: dict, key: str) -> list[float]:
+    "The bar of one report; returns the values that must be inside of the axes"
+    value = report['metrics'].get(key)
+    style = dict(transform=ax.get_yaxis_transform(), va='center', fontsize=8)
+    ax.text(0.02, y, _value_text(value), **style)
+    if value is None:
+        return []
+    ax.barh(y, value['value'], color=f'C{y % 10}', alpha=0.45, height=0.7)
+    ax.plot([value['low'], value['high']], [y + 0.2] * 2, 'k-', lw=1)
+    ends = [value['low'], value['high']]
+    impostor = report['metrics']['cosine_others'] if key == 'cosine' else None
+    if impostor:
+        ax.plot(impostor['value'], y + 0.2, 'k.', ms=4)
+        ends.append(impostor['value'])
+    return ends
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900032
+def _draw_panel(ax: Any, reports: Sequence[dict], key: str) -> None:
+    "The bars of all reports for one metric"
     title, ideal = PANELS[key]
-    ax.set_title(title, fontsize=6.5)
-    ax.tick_params(labelsize=6, length=2)
-    ax.spines[['top', 'right']].set_visible(False)
     ends = [ideal or 0]
-    for y, c in enumerate(cards):
-        v = c['metrics'].get(key)
-        ax.text(
-            0.02,
-            y,
-            'n/a' if v is None else f'{v["value"]:.2{"f" if abs(v["value"]) >= 0.1 else "g"}}',
-            transform=ax.get_yaxis_transform(),
-            va='center',
-            fontsize=6,
-        )
-        if v is None:
-            continue
-        ax.barh(y, v['value'], color=f'C{y % 10}', alpha=0.45, height=0.7)
-        ax.plot([v['low'], v['high']], [y + 0.2] * 2, 'k-', lw=1)
-        ends += [v['low'], v['high']]
-        if key == 'cosine' and (o := c['metrics']['cosine_others']):
-            ax.plot(o['value'], y + 0.2, 'k.', ms=4)
-            ends.append(o['value'])
+    for y, report in enumerate(reports):
+        ends += _draw_bar(ax, y, report, key)
     if ideal is not None:
         ax.axvline(ideal, ls='--', c='.4', lw=0.8)
     low, high = min(0, *ends), max(ends)
-    ax.set(
-        xlim=(1.05 * low, 1.05 * high if high > low else 1),
-        yticks=range(len(cards)),
-        ylim=(len(cards) - 0.5, -0.5),
-    )
-    ax.set_yticklabels([c['name'] for c in cards], fontsize=6.5)
+    ax.set_title(title, fontsize=8)
+    ax.tick_params(labelsize=8, length=2)
+    ax.spines[['top', 'right']].set_visible(False)
+    ax.set(xlim=(1.05 * low, 1.05 * high if high > low else 1), ylim=(len(reports) - 0.5, -0.5))
+    ax.set_yticks(range(len(reports)), [report['name'] for report in reports], fontsize=8)
     ax.label_outer()
 
+# %% ../../nbs/paper/19_generator_report.ipynb #a190002a
+def _image_rows(names: Sequence[str], images: Sequence) -> dict[str, np.ndarray]:
+    "Label -> images of the strips"
+    before, after, keep = images[0]
+    if len(names) == 1:
+        return {'before': before[:8], 'after': after[:8], 'keep': keep_of(keep)[:8]}
+    return {'before': before[:6]} | {name: one[1][:6] for name, one in zip(names, images)}
 
+
+def _has_value(reports: Sequence[dict], key: str) -> bool:
+    "Does any report have this metric?"
+    return any(report['metrics'].get(key) for report in reports)
+
+
+def _panel_grid(fig: Any, reports: Sequence[dict], keys: Sequence[str]) -> None:
+    "A panel for each metric: in one row for one report, in two rows for several"
+    lines = 1 if len(reports) == 1 else 2
+    axes = fig.subplots(lines, -(-len(keys) // lines), sharey=True, squeeze=False)
+    for ax, key in zip(axes.flat, keys):
+        _draw_panel(ax, reports, key)
+    for ax in axes.flat[len(keys) :]:
+        ax.axis('off')
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a1900031
 def report_figure(
-    cards,  # One report, or a list of them
-    images=None,  # (before, after, keep) of it: eight are shown; for several a list of such
-):
-    "The reports as a matplotlib figure; raises `InputError` where there are none"
+    cards: dict | Sequence[dict],  # One report, or a list of them
+    images: Sequence | None = None,  # (before, after, keep) of it; for several a list of such
+) -> Any:  # A matplotlib figure
+    "The reports as a figure; raises `InputError` where there are none"
     from matplotlib.figure import Figure
 
-    cards, images = (
-        ([cards], images and [images]) if isinstance(cards, dict) else (list(cards), images)
-    )
+    if isinstance(cards, dict):
+        cards, images = [cards], [images] if images else None
+    cards = list(cards)
     if not cards:
         raise InputError('no reports to show: give at least one')
-    one, keys = len(cards) == 1, [k for k in PANELS if any(c['metrics'].get(k) for c in cards)]
-    names = [c['name'] for c in cards]
-    rows = (
-        []
-        if not images
-        else [o[:8] for o in (images[0][0], images[0][1], keep_of(images[0][2]))]
-        if one
-        else [images[0][0][:6], *(o[1][:6] for o in images)]
-    )
-    h = 1.2 if one else 1.2 + 0.5 * len(cards)
-    top = 0.95 * len(rows) if one else 0
-    fig = Figure(figsize=(9.6, max(h + top, 0.52 * len(rows))), dpi=72, layout='constrained')
-    subs = (
-        [None, fig]
-        if not rows
-        else fig.subfigures(2, 1, height_ratios=[top, h])
-        if one
-        else fig.subfigures(1, 2, width_ratios=[4, 6])
-    )
+    keys = [key for key in PANELS if _has_value(cards, key)]
+    rows = _image_rows([report['name'] for report in cards], images) if images else {}
+    single = len(cards) == 1
+    height = 1.4 if single else 1.4 + 0.6 * len(cards)
+    top = 0.95 * len(rows) if single else 0
+    size = (11, max(height + top, 0.6 * len(rows)))
+    fig = panels = Figure(figsize=size, dpi=72, layout='constrained')
     if rows:
-        _strips(subs[0], rows, ['before', 'after', 'keep'] if one else ['before', *names])
-    for ax, k in zip(
-        (
-            axs := subs[1].subplots(
-                1 if one else 2,
-                len(keys) if one else -(-len(keys) // 2),
-                sharey=True,
-                squeeze=False,
-            )
-        ).flat,
-        keys,
-    ):
-        _panel(ax, cards, k)
-    for ax in axs.flat[len(keys) :]:
-        ax.axis('off')
+        if single:
+            strips, panels = fig.subfigures(2, 1, height_ratios=[top, height])
+        else:
+            strips, panels = fig.subfigures(1, 2, width_ratios=[4, 7])
+        _draw_strips(strips, [*rows.values()], [*rows])
+    _panel_grid(panels, cards, keys)
     return fig
 
 # %% ../../nbs/paper/19_generator_report.ipynb #74fda427
 def write_generator_report(
-    card,  # From `generator_report`
-    path,  # A `.json` file to write
-    images=None,  # (before, after, keep) for the figure, which is written beside it as `.png`
-):
+    card: dict,  # From `generator_report`
+    path: str | Path,  # A `.json` file to write
+    images: Sequence | None = None,  # (before, after, keep) for a figure beside it
+) -> None:
     "Write a report; raises `InputError` where it cannot be written"
     if Path(path).suffix != '.json':
         raise InputError(f'{path}: a report is JSON: give a name that ends in .json')
-    with atomic_write(path) as f:
-        f.write_text(json.dumps(card, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    with atomic_write(path) as temporary:
+        text = json.dumps(card, indent=1, ensure_ascii=False) + '\n'
+        temporary.write_text(text, encoding='utf-8')
     if images is not None:
-        with atomic_write(Path(path).with_suffix('.png')) as f:
-            report_figure(card, images).savefig(f)
+        with atomic_write(Path(path).with_suffix('.png')) as temporary:
+            report_figure(card, images).savefig(temporary)
 
 
 def read_generator_reports(
-    folder,  # Where `write_generator_report` wrote
-):
-    "The reports in a folder, by file name; raises `InputError` where there are none, or on a file that is no report"
-    if not (out := read_records(folder, 'a generator report', ('name', 'metrics'))):
+    folder: str | Path,  # Where `write_generator_report` wrote
+) -> list[dict]:  # By file name
+    "The reports in a folder; raises `InputError` where there are none, or on other files"
+    reports = read_records(folder, 'a generator report', ('name', 'metrics'))
+    if not reports:
         raise InputError(f'{folder}: no reports here: write some with write_generator_report')
-    return out
+    return reports
 
 # %% ../../nbs/paper/19_generator_report.ipynb #b9fde5e3
-def _to_square(points, shape, size):
+class GeneratedFaces(NamedTuple):
+    "Faces with generated masks, (n, S, S) and so on"
+
+    before: np.ndarray  # uint8 (n, S, S, 3)
+    after: np.ndarray  # uint8 (n, S, S, 3)
+    keep: np.ndarray  # bool (n, S, S)
+    region: np.ndarray  # bool (n, S, S)
+
+
+def _to_square(points: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
     "Landmarks (k, 2) of an image as they lie after `to_square`"
     h, w = shape[:2]
     s = min(h, w)
     return (points + 0.5 - np.array([(w - s) / 2, (h - s) / 2])) * size / s - 0.5
 
 
+def _open_generated(original: str, generated: str, root: Path, points: Any, size: int) -> tuple:
+    "(before, after, keep, region) of one image"
+    before = open_pixels(original)
+    mask_file = root / 'masks' / f'{Path(generated).relative_to(root / "images")}.png'
+    after, mask = (to_square(open_pixels(file), size) for file in (generated, mask_file))
+    points = 'template' if points is None else _to_square(points, before.shape, size)
+    region = plausible_region([points], size)[0]
+    return to_square(before, size), after, mask[..., 0] < 128, region
+
+# %% ../../nbs/paper/19_generator_report.ipynb #a190002c
 def generated_faces(
-    src,  # The data set, in any layout
-    generated,  # The folder that `mfsr_mask` made of it
-    size=112,  # Pixels a side
-    most=2000,  # Images at most, evenly spread
-):
-    "(before, after, keep, region) as `generator_report` takes them; raises `InputError` where a masked image has no original"
-    t, g = read(src), read_generated(generated)
-    at = dict(zip(t.key, range(len(t))))
-    if lacks := [k for k in g.key if k not in at]:
+    src: str | Path,  # The data set, in any layout
+    generated: str | Path,  # The folder that `mfsr_mask` made of it
+    size: int = 112,  # Pixels a side
+    most: int = 2000,  # Images at most, evenly spaced
+) -> GeneratedFaces:
+    "What `generator_report` needs; raises `InputError` where a masked image has no original"
+    table, masked = read(src), read_generated(generated)
+    row_of = dict(zip(table.key, range(len(table))))
+    if missing := [key for key in masked.key if key not in row_of]:
         raise InputError(
-            f'{generated}, {lacks[0]}: {src} has no such image: give the data set that was masked'
+            f'{generated}, {missing[0]}: {src} has no such image: give the data set that was masked'
         )
-    g = g.iloc[np.unique(np.linspace(0, len(g) - 1, min(most, len(g))).round().astype(int))]
-    t = t.iloc[[at[k] for k in g.key]]
-    root, out = Path(generated), []
-    for path, new, points in zip(t.path, g.path, landmarks(t)):
-        a = open_pixels(path)
-        b, m = (
-            to_square(open_pixels(o), size)
-            for o in (new, root / 'masks' / f'{Path(new).relative_to(root / "images")}.png')
-        )
-        out.append(
-            (
-                to_square(a, size),
-                b,
-                m[..., 0] < 128,
-                plausible_region(
-                    ['template' if points is None else _to_square(points, a.shape, size)], size
-                )[0],
-            )
-        )
-    return tuple(np.stack(o) for o in zip(*out))
+    spaced = np.linspace(0, len(masked) - 1, min(most, len(masked))).round().astype(int)
+    masked = masked.iloc[np.unique(spaced)]
+    table = table.iloc[[row_of[key] for key in masked.key]]
+    faces = []
+    for original, new, points in zip(table.path, masked.path, landmarks(table)):
+        faces.append(_open_generated(original, new, Path(generated), points, size))
+    return GeneratedFaces(*(np.stack(part) for part in zip(*faces)))
 
 
 def report_folder(
-    src,  # The data set, in any layout
-    generated,  # The folder that `mfsr_mask` made of it
-    embed,  # uint8 tensor (k, S, S, 3) -> (k, d) numpy, a recognizer
-    m,  # uint8 (k, S, S, 3): real masked faces, whose size is the card's
-    m_keep=None,  # bool or float (k, S, S): 0 where the real masks are
-    seconds=None,  # Seconds that the generator takes for an image, if measured
-    name=None,  # What to call the generator, the folder's name when left out
-    most=2000,  # Images at most, evenly spread
-):
-    "`generator_report` of a folder of masked faces; raises `InputError`"
+    src: str | Path,  # The data set, in any layout
+    generated: str | Path,  # The folder that `mfsr_mask` made of it
+    embed: Callable,  # uint8 tensor (k, S, S, 3) -> (k, d) numpy, the evaluation network
+    m: np.ndarray,  # uint8 (k, S, S, 3): real masked faces, of the report's size
+    m_keep: np.ndarray | None = None,  # bool or float (k, S, S): 0 where the real masks are
+    seconds: float | None = None,  # Seconds that the generator takes for an image, if measured
+    name: str | None = None,  # How to call the generator; by default the folder's name
+    most: int = 2000,  # Images at most, evenly spaced
+) -> dict:
+    "`generator_report` on a folder of masked faces; raises `InputError`"
     before, after, keep, region = generated_faces(src, generated, m.shape[1], most)
-    return generator_report(
-        before, after, keep, m, embed, region, seconds, name or Path(generated).name, m_keep
-    )
+    about = dict(seconds=seconds, name=name or Path(generated).name, m_keep=m_keep)
+    return generator_report(before, after, keep, m, embed, region, **about)
