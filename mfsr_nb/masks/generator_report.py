@@ -21,7 +21,7 @@ import torch
 
 from ..core import InputError
 from ..data.dataset import open_pixels, read
-from ..data.loading import to_square
+from ..data.loading import points_to_square, to_square
 from ..data.readers import landmarks, read_generated
 from ..engine.files import atomic_write, read_records
 from .masking import kp_cvx, landmarks68
@@ -553,19 +553,12 @@ class GeneratedFaces(NamedTuple):
     region: np.ndarray  # bool (n, S, S)
 
 
-def _to_square(points: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
-    "Landmarks (k, 2) of an image as they lie after `to_square`"
-    h, w = shape[:2]
-    s = min(h, w)
-    return (points + 0.5 - np.array([(w - s) / 2, (h - s) / 2])) * size / s - 0.5
-
-
 def _open_generated(original: str, generated: str, root: Path, points: Any, size: int) -> tuple:
     "(before, after, keep, region) of one image"
     before = open_pixels(original)
     mask_file = root / 'masks' / f'{Path(generated).relative_to(root / "images")}.png'
     after, mask = (to_square(open_pixels(file), size) for file in (generated, mask_file))
-    points = 'template' if points is None else _to_square(points, before.shape, size)
+    points = 'template' if points is None else points_to_square(points, before.shape, size)
     region = plausible_region([points], size)[0]
     return to_square(before, size), after, mask[..., 0] < 128, region
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CAMS', 'ACTIVATION_METHODS', 'RIGHT', 'WRONG', 'Embedder', 'CosineTarget', 'explained_layer', 'cam', 'falls',
            'occlusion', 'activation', 'eye_region', 'mask_region', 'points_at', 'face_regions', 'GallerySearch',
-           'probe_rows', 'search_gallery', 'references', 'overlay', 'framed', 'retrieval_sheet']
+           'probe_rows', 'search_gallery', 'references', 'framed', 'retrieval_sheet']
 
 # %% ../../nbs/paper/20_explain.ipynb #42425ffd
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from ..core import FULL, MASKED, InputError, progress
 from ..data.dataset import open_pixels
+from ..data.loading import points_to_square
 from ..data.readers import landmarks
 from ..masks.unet import mask_probability
+from ..plots import heat
 from ..protocol.inputs import as_tensor
 from ..protocol.metrics import retrieval
 from .recognizer import embed_pixels
@@ -271,10 +273,7 @@ def points_at(
     found = []
     for points, path in zip(landmarks(t), t.path):
         if points is not None:
-            height, width = open_pixels(path).shape[:2]
-            side = min(height, width)
-            corner = np.array([(width - side) / 2, (height - side) / 2])
-            points = (points + 0.5 - corner) * size / side - 0.5
+            points = points_to_square(points, open_pixels(path).shape, size)
         found.append(points)
     return found
 
@@ -345,18 +344,6 @@ def references(
 RIGHT, WRONG = (30, 170, 60), (215, 40, 40)
 
 
-def overlay(
-    pixels: np.ndarray,  # uint8 (n, S, S, 3)
-    maps: np.ndarray,  # (n, S, S), 0 to 1
-) -> np.ndarray:  # uint8 (n, S, S, 3)
-    "The map in color over the image in gray"
-    from matplotlib import colormaps
-
-    gray = np.asarray(pixels, np.float32).mean(-1, keepdims=True)
-    heat = 255 * colormaps['turbo'](np.asarray(maps))[..., :3]
-    return (0.5 * gray + 0.5 * heat).round().astype(np.uint8)
-
-
 def framed(
     image: np.ndarray,  # uint8 (S, S, 3)
     color: tuple[int, int, int],  # Of the frame
@@ -378,7 +365,7 @@ def _model_strips(
     x = pixels[np.asarray(probes)]
     maps = activation(model, x, references(search, t)[place], **options)
     strips = []
-    for image, shown, i in zip(x.numpy(), overlay(x, maps), place):
+    for image, shown, i in zip(x.numpy(), heat(x, maps), place):
         found = []
         for other, right in zip(pixels[search.gallery[i]].numpy(), search.right[i]):
             color = RIGHT if right else WRONG
