@@ -51,11 +51,6 @@ def outside(
     return np.where(keep[..., None], images, np.uint8(128))  # eq. 5
 
 # %% ../../nbs/paper/19_generator_report.ipynb #bf8f4864
-def _unit(x: np.ndarray) -> np.ndarray:
-    "L2-normalized rows"
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-
 def embedded(
     embed: Callable,  # uint8 tensor (k, S, S, 3) -> numpy (k, d)
     images: np.ndarray,  # uint8 (n, S, S, 3)
@@ -67,7 +62,7 @@ def embedded(
             f'embed: {len(images)} images gave {phi.shape}, or values that are not finite: '
             'use a trained recognizer that returns (n, d)'
         )
-    return _unit(phi)
+    return phi / np.maximum(np.linalg.norm(phi, axis=-1, keepdims=True), 1e-12)
 
 
 def outside_cosine(
