@@ -7,6 +7,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         'core': ['FULL', 'MASKED', 'InputError'],
+        'registries': [
+            'register_backbone',
+            'register_generator',
+            'register_loss',
+            'register_mask',
+            'register_metric',
+            'register_reader',
+        ],
         'presets': ['load_preset'],
         'world.faces': ['FaceWorld'],
         'data.dataset': ['load_image', 'read', 'read_bin'],

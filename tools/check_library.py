@@ -18,7 +18,7 @@ from common import ROOT, get_config, short_name
 LIB = get_config().lib_path
 # A module imports from its own tier and from those before it.
 TIERS = (
-    ('core', 'presets', 'stats', 'augment', 'plots'),
+    ('core', 'registries', 'presets', 'stats', 'augment', 'plots'),
     ('engine', 'world', 'protocol'),
     ('data',),
     ('masks',),
@@ -32,7 +32,7 @@ for number, wings in enumerate(TIERS):
     TIER_OF.update(dict.fromkeys(wings, number))
 MATHS = ('core', 'presets', 'stats', 'engine.files', 'recognition.losses', 'recognition.dcr')
 MATHS_WING = 'protocol.'
-MATHS_PACKAGES = ('filelock', 'numpy', 'pandas', 'torch', 'tqdm', 'yaml')
+MATHS_PACKAGES = ('fastcore', 'filelock', 'numpy', 'pandas', 'pydantic', 'torch', 'tqdm', 'yaml')
 HEAVY = ('fastai', 'matplotlib', 'torchvision')
 MAX_MODULE = 600
 EXPORT = 'from nbdev.doclinks import nbdev_export; nbdev_export()'
