@@ -254,8 +254,9 @@ class Method:
 
 
 def _same_place(a: Callable, b: Callable) -> bool:
-    "The same definition, executed again, as in a notebook"
-    return (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+    "The same definition, executed again, as in the notebook that a module is exported from"
+    modules = {a.__module__, b.__module__}
+    return a.__qualname__ == b.__qualname__ and (len(modules) == 1 or '__main__' in modules)
 
 # %% ../nbs/library/01a_registries.ipynb #regs0014
 class Registry(Mapping):
@@ -410,7 +411,9 @@ READERS = Registry(
     priority=0,
 )
 BACKBONES = Registry(
-    'backbone', modules=('mfsr_nb.recognition.backbones',), supplied=('init', 'size')
+    'backbone',
+    modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
+    supplied=('init', 'size'),
 )
 GENERATORS = Registry(
     'generator', modules=('mfsr_nb.generators.pipeline',), supplied=('section', 'seed', 'S', 'C')
