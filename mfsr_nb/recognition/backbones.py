@@ -179,12 +179,6 @@ class AtOwnSize(nn.Module):
         return out.permute(0, 3, 1, 2) if self.channels_last else out
 
 # %% ../../nbs/paper/09_backbones.ipynb #a4900004
-# pixels; torchvision's only other networks for one size
-MAXVIT_SIZE = 224
-# torchvision initializes these slowly, and warns, unless told otherwise
-SLOW_INIT = ('googlenet', 'inception_v3')
-
-
 def _nearest(name: str, names: list[str]) -> list[str]:
     "The few most similar names"
     return get_close_matches(name, names, n=3, cutoff=0)
@@ -213,6 +207,12 @@ def _fetch(name: str, make: Callable[[], nn.Module], cache: str) -> nn.Module:
             f'({first_line(error)}): use another network or other options'
         ) from error
 
+# %% ../../nbs/paper/09_backbones.ipynb #a4900030
+# pixels; torchvision's only networks for one size besides its vision transformers
+MAXVIT_SIZE = (224, 224)
+# torchvision initializes these slowly, and warns, unless told otherwise
+SLOW_INIT = ('googlenet', 'inception_v3')
+
 
 def _torchvision_backbone(name: str, init: str, options: Mapping) -> nn.Module:
     "A network of torchvision up to its feature map"
@@ -233,16 +233,19 @@ def _torchvision_backbone(name: str, init: str, options: Mapping) -> nn.Module:
     if isinstance(network, models.VisionTransformer):
         return AtOwnSize(PatchTokens(network), (network.image_size,) * 2, prefix=1)
     part = _feature_part(network)
-    return AtOwnSize(part, (MAXVIT_SIZE,) * 2) if name.startswith('maxvit') else part
+    if name.startswith('maxvit'):
+        return AtOwnSize(part, options.get('input_size', MAXVIT_SIZE))
+    return part
 
 # %% ../../nbs/paper/09_backbones.ipynb #a490001a
-def _timm() -> Any:
+def _timm(name: str) -> Any:
     "The module; raises `InputError` with the remedy if it is not installed"
     try:
         import timm
     except ImportError as error:
         raise InputError(
-            'timm is not installed: pip install "mfsr_nb[timm]", or use a network of torchvision'
+            f'backbone {name}: timm is not installed: pip install "mfsr_nb[timm]", '
+            'or use a network of torchvision'
         ) from error
     return timm
 
@@ -263,16 +266,24 @@ def _timm_name(timm: Any, name: str, init: str) -> str:
         )
     return asked
 
+# %% ../../nbs/paper/09_backbones.ipynb #a4900031
+def _input_size(network: nn.Module, options: Mapping) -> tuple[int, int] | None:
+    "Height and width that a network of timm is made for; None: any"
+    made_for = network.pretrained_cfg
+    if not made_for.get('fixed_input_size'):
+        return None
+    size = options.get('img_size', made_for['input_size'][1:])
+    return (size, size) if isinstance(size, int) else tuple(size)
+
 
 def _timm_backbone(name: str, init: str, options: Mapping) -> nn.Module:
     "A network of timm without its pooling and classifier"
-    timm = _timm()
+    timm = _timm(name)
     model = _timm_name(timm, name, init)
     options = dict(options) | dict(num_classes=0, global_pool='', pretrained=init == 'imagenet')
     make = partial(timm.create_model, model, **options)
     network = _fetch(name, make, "Hugging Face's cache (HF_HOME)")
-    made_for = network.pretrained_cfg
-    size = made_for['input_size'][1:] if made_for.get('fixed_input_size') else None
+    size = _input_size(network, options)
     prefix = getattr(network, 'num_prefix_tokens', 0)
     channels_last = getattr(network, 'output_fmt', '') == 'NHWC'
     if size or prefix or channels_last:
