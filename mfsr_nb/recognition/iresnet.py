@@ -96,25 +96,25 @@ def _maps(name: str) -> nn.Sequential:
 
 @register_backbone('iresnet18')
 def iresnet18() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
-    "iResNet-18 of arcface_torch, up to its feature map"
+    "iResNet-18 in the layout of arcface_torch"
     return _maps('iresnet18')
 
 
 @register_backbone('iresnet34')
 def iresnet34() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
-    "iResNet-34 of arcface_torch, up to its feature map"
+    "iResNet-34 in the layout of arcface_torch"
     return _maps('iresnet34')
 
 
 @register_backbone('iresnet50')
 def iresnet50() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
-    "iResNet-50 of arcface_torch, up to its feature map"
+    "iResNet-50 in the layout of arcface_torch"
     return _maps('iresnet50')
 
 
 @register_backbone('iresnet100')
 def iresnet100() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
-    "iResNet-100 of arcface_torch, up to its feature map"
+    "iResNet-100 in the layout of arcface_torch"
     return _maps('iresnet100')
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0014
@@ -168,7 +168,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple]:
 def _empty(name: str, state: Mapping[str, Tensor]) -> IResNet:
     "An iResNet without values whose head has the lengths of a state dict, as far as it has one"
     head = state.get('fc.weight')
-    if head is None or head.ndim != 2:
+    if head is None or head.ndim != 2 or head.shape[1] < WIDTHS[-1]:
         return IResNet(name)
     dim, length = head.shape
     return IResNet(name, dim=dim, size=REDUCTION * math.isqrt(length // WIDTHS[-1]))
@@ -176,6 +176,21 @@ def _empty(name: str, state: Mapping[str, Tensor]) -> IResNet:
 
 def _numbers(state: Mapping[str, Tensor]) -> int:
     return sum(value.numel() for value in state.values())
+
+
+def _difference(candidates: Mapping[str, IResNet], state: Mapping[str, Tensor]) -> str:
+    "How a state dict differs from the iResNet that has most nearly as many numbers"
+    numbers = _numbers(state)
+    distance = {
+        name: abs(_numbers(network.state_dict()) - numbers) for name, network in candidates.items()
+    }
+    nearest = min(distance, key=distance.get)
+    found, expected = _shapes(state), _shapes(candidates[nearest].state_dict())
+    place = next(key for key in [*found, *expected] if found.get(key) != expected.get(key))
+    return (
+        f'not in the layout of arcface_torch: begins with {", ".join([*state][:3])}, and differs '
+        f'from the nearest, {nearest}, at {place}: give a state dict of {", ".join(BLOCKS)}'
+    )
 
 
 def load_arcface(
@@ -190,16 +205,7 @@ def load_arcface(
         if _shapes(network.state_dict()) == _shapes(state):
             network.load_state_dict(state, assign=True)
             return network.eval().float().to(device)
-    distance = {
-        name: abs(math.log(_numbers(network.state_dict()) / _numbers(state)))
-        for name, network in candidates.items()
-    }
-    nearest = min(distance, key=distance.get)
-    raise InputError(
-        f'{path}: not in the layout of arcface_torch: begins with {", ".join([*state][:3])}; '
-        f'the nearest, {nearest}, has blocks {BLOCKS[nearest]}: give a state dict of '
-        f'{", ".join(BLOCKS)}'
-    )
+    raise InputError(f'{path}: {_difference(candidates, state)}')
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0027
 def as_recognizer(
