@@ -47,6 +47,7 @@ class Workers:
 
     def submit(
         self,
+        name: str,  # Of the task, for engines that show it
         call: Callable,  # Picklable, and so are its arguments
         *args: Any,
     ) -> Future:
@@ -159,7 +160,7 @@ class LocalProcesses(Workers):
         start = (os.getpid(), self.queue)
         super().__init__(ProcessPoolExecutor(jobs, context, _start_process, start), jobs, show)
 
-    def submit(self, call: Callable, *args: Any) -> Future:
+    def submit(self, name: str, call: Callable, *args: Any) -> Future:
         "Begin a call; a process that is created on this occasion starts with Ctrl-C blocked"
         if not hasattr(signal, 'pthread_sigmask'):
             return self.executor.submit(call, *args)
@@ -240,9 +241,9 @@ class DaskWorkers(Workers):
         super().__init__(client.get_executor(pure=False), show=show)
         self.client, self.own = client, own
         self.address = f'dask://{client.scheduler.address.split("://")[-1]}'
-        self.messages, topic = SimpleQueue(), f'mfsr_nb-{uuid.uuid4().hex}'
-        self.tell = partial(_tell_scheduler, topic)
-        client.subscribe_topic(topic, lambda event: self.messages.put(event[1]))
+        self.messages, self.topic = SimpleQueue(), f'mfsr_nb-{uuid.uuid4().hex}'
+        self.tell = partial(_tell_scheduler, self.topic)
+        client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
         self.waiting = False
 
     def slots(self) -> int:
@@ -259,8 +260,9 @@ class DaskWorkers(Workers):
             self.jobs = max(1, len(threads))
         return self.jobs
 
-    def submit(self, call: Callable, *args: Any) -> Future:
-        return self.executor.submit(_on_dask_worker, call, *args)
+    def submit(self, name: str, call: Callable, *args: Any) -> Future:
+        key = f'{name}-{uuid.uuid4().hex}'
+        return self.executor.submit(_on_dask_worker, call, *args, key=key)
 
     def listen(self) -> None:
         while not self.messages.empty():
@@ -283,13 +285,15 @@ class DaskWorkers(Workers):
         self.close()
 
     def close(self) -> None:
+        if self.client.status == 'running':
+            self.client.unsubscribe_topic(self.topic)
         if self.own:
             self.client.close(timeout=5)
 
 # %% ../../nbs/library/56c_executors.ipynb #a56c0015
 def _connect(
     address: str,  # host:port
-    timeout: float = 10,  # Seconds
+    timeout: float = 15,  # Seconds
 ) -> Any:
     "A client of a Dask scheduler; raises `InputError`"
     try:

@@ -269,7 +269,7 @@ class _Execution(NamedTuple):
         while free > 0 and (task := self.agenda.next()):
             self.progress.begin(task.name)
             job = Job(task, study, run, plugins(), self.workers.tell)
-            self.running[self.workers.submit(work, job)] = task
+            self.running[self.workers.submit(task.name, work, job)] = task
             free -= 1
 
     def collect(self) -> None:
@@ -316,10 +316,10 @@ def _work_through(study: Study, execution: _Execution) -> None:
                 execution.progress.show()
             workers.close()
         except BaseException as error:
-            names = ' or '.join(task.name for task in running.values())
+            failed = ' or '.join(task.name for future, task in running.items() if future.done())
             workers.stop(running)
             if remedy := workers.remedy(error):
-                raise InputError(f'{names}: {remedy}') from error
+                raise InputError(f'{failed}: {remedy}') from error
             raise
 
 # %% ../../nbs/library/57_run.ipynb #d8983589
