@@ -8,6 +8,7 @@ __all__ = ['MAKE', 'Job', 'Made', 'Stopped', 'work', 'PlanProgress', 'run_plan']
 # %% ../../nbs/library/57_run.ipynb #f6d6431f
 import io
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +58,8 @@ class Job(NamedTuple):
     "A task as it travels to a worker"
 
     task: Task
-    study: Study
+    dest: Path  # The study's folder, absolute
+    study: bytes  # Pickled
     run: str  # Identifies the plan that is worked through
     plugins: list[str]  # Files and modules
     tell: Callable | None  # Takes the name of the task and its progress
@@ -92,7 +95,7 @@ def _running(study: Study) -> Iterator[str]:
 def _is_running(job: Job) -> bool:
     "Is the plan of this task being worked through, as far as this machine sees?"
     try:
-        return (job.study.dest / _RUNNING).read_text() == job.run
+        return (job.dest / _RUNNING).read_text() == job.run
     except OSError:
         return False
 
@@ -112,8 +115,10 @@ _current = {}
 def _study_of(job: Job) -> Study:
     "The study of a plan, the same object for all of its tasks in this process"
     if job.run not in _current:
+        for spec in job.plugins:
+            use_plugin(spec)
         _current.clear()
-        _current[job.run] = job.study
+        _current[job.run] = pickle.loads(job.study)
     return _current[job.run]
 
 
@@ -121,14 +126,13 @@ def work(
     job: Job,
 ) -> Made:
     "Carry out a task in this process; raises `InputError` where it does not see the study's folder"
-    begin, study = time.time(), _study_of(job)
+    begin = time.time()
     if not _is_running(job):
         raise InputError(
-            f'worker on {socket.gethostname()}: sees no {study.dest} where this study is kept: '
+            f'worker on {socket.gethostname()}: sees no {job.dest} where this study is kept: '
             'choose a destination in a folder that all machines share'
         )
-    for spec in job.plugins:
-        use_plugin(spec)
+    study = _study_of(job)
     with progress_callback(partial(_tell, job)):
         made = MAKE[job.task.what](study, *job.task.args)
     return Made(job.task.name, made, time.time() - begin)
@@ -263,12 +267,12 @@ class _Execution(NamedTuple):
     finished: Callable  # Called after each task
     running: dict  # Future -> task
 
-    def begin(self, study: Study, run: str) -> None:
+    def begin(self, dest: Path, study: bytes, run: str) -> None:
         "Hand out as many tasks as there are free workers"
         free = self.workers.slots() - len(self.running)
         while free > 0 and (task := self.agenda.next()):
             self.progress.begin(task.name)
-            job = Job(task, study, run, plugins(), self.workers.tell)
+            job = Job(task, dest, study, run, plugins=plugins(), tell=self.workers.tell)
             self.running[self.workers.submit(task.name, work, job)] = task
             free -= 1
 
@@ -305,12 +309,15 @@ def _noting_ctrl_c() -> Iterator[list]:
 def _work_through(study: Study, execution: _Execution) -> None:
     "Hand out tasks and collect what they made, until all are done"
     workers, running = execution.workers, execution.running
+    dest, packed = study.dest.absolute(), pickle.dumps(study)
     with _running(study) as run, _noting_ctrl_c() as asked:
+        # for tasks in this process
+        _current[run] = study
         try:
             while execution.agenda:
                 if asked:
                     raise KeyboardInterrupt
-                execution.begin(study, run)
+                execution.begin(dest, packed, run)
                 execution.collect()
                 workers.listen()
                 execution.progress.show()
