@@ -254,8 +254,13 @@ class Method:
 
 
 def _same_place(a: Callable, b: Callable) -> bool:
-    "The same definition, executed again, as in a notebook"
-    return (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+    "The same definition, executed again: a cell, or the notebook of a module"
+    modules = {a.__module__, b.__module__}
+    return a.__qualname__ == b.__qualname__ and (len(modules) == 1 or '__main__' in modules)
+
+
+def _is_in_notebook(make: Callable) -> bool:
+    return make.__module__ == '__main__'
 
 # %% ../nbs/library/01a_registries.ipynb #regs0014
 class Registry(Mapping):
@@ -294,12 +299,13 @@ class Registry(Mapping):
         self,
         name: str,  # Its own name
         of: str,  # The method that it varies
-        **changes,  # Settings that differ
+        **changes,  # Settings and traits that differ
     ) -> None:
         "Register a method with other settings under a name of its own"
-        base = self._methods[of]
+        base = self._methods.get(of) or self[of]
+        traits = {key: changes.pop(key) for key in self.traits if key in changes}
         how = dict(of=of, changes=changes)
-        self._add(Method(self.kind, name, base.make, base.options, base.traits, **how))
+        self._add(Method(self.kind, name, base.make, base.options, base.traits | traits, **how))
 
     def _options_model(self, name: str, make: Callable, options: type | None) -> type[Section]:
         if options is None:
@@ -315,7 +321,9 @@ class Registry(Mapping):
                 f'{self.kind} {method.name!r} is registered twice, in {old.where} and in '
                 f'{method.where}: rename one of them'
             )
-        self._methods[method.name] = method
+        # a cell that defines a method stands for the exported one
+        if not old or _is_in_notebook(method.make) or not _is_in_notebook(old.make):
+            self._methods[method.name] = method
 
     def _load(self) -> None:
         "Import the modules of the library that register methods, and the plugins"
@@ -399,10 +407,12 @@ MASKS = Registry(
     modules=('mfsr_nb.masks.masking',),
     supplied=('image', 'landmarks', 'rng'),
     needs_landmarks=False,
+    # for full and masked faces alike, so that its images keep their domain
+    keeps_domain=False,
 )
 READERS = Registry(
     'reader',
-    modules=('mfsr_nb.data.readers',),
+    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.layouts'),
     supplied=('root', 'skip_bad'),
     # path -> does the reader know this layout?
     matches=None,
@@ -416,7 +426,15 @@ GENERATORS = Registry(
     'generator', modules=('mfsr_nb.generators.pipeline',), supplied=('section', 'seed', 'S', 'C')
 )
 METRICS = Registry(
-    'metric', modules=('mfsr_nb.protocol.metrics',), supplied=('scores', 'same', 'ranks')
+    'metric',
+    modules=('mfsr_nb.protocol.report_metrics',),
+    supplied=('scores', 'same', 'sets', 'threshold', 'far', 'tar', 'found'),
+    # what it is computed from: pairs, roc or search
+    on='pairs',
+    # is it among those that come first in every report?
+    standard=False,
+    # has it an interval over identities?
+    interval=True,
 )
 
 register_loss = LOSSES.register
