@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['expect_input_error', 'forget', 'Captured', 'CommandResult', 'captured', 'run_command', 'same', 'assert_close',
            'file_hashes', 'folder_hash', 'json_lines', 'temp_folder', 'kill_at', 'expect_interrupt', 'spy_on_steps',
-           'Timed', 'timed', 'launch_script', 'launch_forks', 'encode_image', 'write_images', 'Faces', 'tiny_faces',
-           'write_faces', 'Batch', 'random_batch', 'mask_iou', 'tiny_study']
+           'Timed', 'timed', 'launch_script', 'launch_forks', 'encode_image', 'write_images', 'ToyEmbeddings',
+           'toy_embeddings', 'Faces', 'tiny_faces', 'write_faces', 'Batch', 'random_batch', 'mask_iou', 'tiny_study']
 
 # %% ../nbs/library/testing.ipynb #t0000004
 import contextlib
@@ -426,6 +426,31 @@ def write_images(
         path.write_bytes(encode_image(image, kind, quality=quality))
         files.append(path)
     return files
+
+# %% ../nbs/library/testing.ipynb #t00f0004
+class ToyEmbeddings(NamedTuple):
+    "Embeddings that need no network"
+
+    embedding: np.ndarray  # float32 (n, dim)
+    identity: np.ndarray  # (n,) names
+    domain: np.ndarray  # (n,) `FULL` or `MASKED`
+
+
+def toy_embeddings(
+    n_ids: int = 100,  # identities
+    noise: float = 1.0,  # how far images lie from their identity
+    shift: float = 0.5,  # that all masked images share
+    dim: int = 32,  # length of an embedding
+    seed: int = 0,
+) -> ToyEmbeddings:
+    "Random identities, each with some full and masked images around it"
+    rng = np.random.default_rng(seed)
+    n_full, n_masked = rng.integers(1, 10, n_ids), rng.integers(1, 6, n_ids)
+    ids = np.repeat(np.arange(n_ids), n_full + n_masked)
+    dom = np.concatenate([[FULL] * f + [MASKED] * m for f, m in zip(n_full, n_masked)])
+    x = rng.standard_normal((n_ids, dim))[ids] + noise * rng.standard_normal((len(ids), dim))
+    x += shift * np.outer(dom == MASKED, rng.standard_normal(dim))
+    return ToyEmbeddings(x.astype(np.float32), np.array([f'id{i:03}' for i in ids]), dom)
 
 # %% ../nbs/library/testing.ipynb #t0000047
 class Faces(NamedTuple):

@@ -389,7 +389,7 @@ def _supplied_to(make):
 def _check_result(made, method, shape):
     "Raise `InputError` unless a method returned what it should"
     good = (
-        isinstance(made, MaskedFace)
+        getattr(made, '_fields', ()) == MaskedFace._fields
         and (made.image.dtype, made.image.shape) == (np.uint8, shape)
         and (made.mask.dtype, made.mask.shape) == (bool, shape[:2])
         and isinstance(made.recipe, dict)
