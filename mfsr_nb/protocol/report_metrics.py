@@ -76,9 +76,9 @@ def rank_hits(
     return found.first <= k
 
 
-METRICS.variant('rank1', of='rank', k=1, standard=True)
-METRICS.variant('rank5', of='rank', k=5, standard=True)
-METRICS.variant('rank10', of='rank', k=10, standard=True)
+METRICS.variant('rank1', 'rank', dict(k=1), standard=True)
+METRICS.variant('rank5', 'rank', dict(k=5), standard=True)
+METRICS.variant('rank10', 'rank', dict(k=10), standard=True)
 
 
 @register_metric('map', on='search', standard=True)
@@ -99,9 +99,9 @@ def trapezoidal_precisions(
 # %% ../../nbs/paper/03a_report_metrics.ipynb #03a00013
 register_metric('eer', on='roc', standard=True)(equal_error_rate)
 register_metric('tar@far', on='roc')(tar_at)
-METRICS.variant('tar@far=1e-2', of='tar@far', limit=1e-2, standard=True)
-METRICS.variant('tar@far=1e-3', of='tar@far', limit=1e-3, standard=True)
-METRICS.variant('tar@far=1e-4', of='tar@far', limit=1e-4)
+METRICS.variant('tar@far=1e-2', 'tar@far', dict(limit=1e-2), standard=True)
+METRICS.variant('tar@far=1e-3', 'tar@far', dict(limit=1e-3), standard=True)
+METRICS.variant('tar@far=1e-4', 'tar@far', dict(limit=1e-4))
 
 # %% ../../nbs/paper/03a_report_metrics.ipynb #03a00016
 def _is_complete(metric):

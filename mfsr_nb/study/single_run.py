@@ -14,12 +14,12 @@ import pandas as pd
 
 from ..core import FULL, MASKED, git_commit, hardware
 from ..data.dataset import counts
-from ..generators.pipeline import VARIANTS
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
-from ..recognition.dfm import PARTIAL, partial_similarity, train_partial
+from ..recognition.dfm import partial_similarity, train_partial
 from ..recognition.recognizer import embed_pixels, refuse_overlap, training_set
 from ..recognition.train import train_recognizer
+from ..registries import GENERATORS, LOSSES
 from .registry import append_run, read_runs
 from .rows import Row
 from .study import Study
@@ -82,7 +82,7 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
         desc=f'{row.name}, seed {seed}',
         every=study.every,
     )
-    if loss in PARTIAL:
+    if LOSSES[loss].partial:
         return train_partial(loss, table, pixels, preset=study.preset, **how)
     recognition = study.preset.recognition
     return train_recognizer(table, pixels, r=recognition, loss=loss, options=options, **how)
@@ -104,7 +104,7 @@ def run_row(
         return found[0]
     model, facts = _train(study, row, seed, table, name.folder)
     metrics = measure(study, model, study.options(row)[0])
-    generator = study.generated(row, seed)[1] if row.masks in VARIANTS else None
+    generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None
     run = dict(
         id=run_id,
         cells=list(row.cells),
