@@ -49,16 +49,23 @@ def _as_tuples(value: Any) -> Any:
     return value
 
 
+def _problem_keys(error: ValidationError) -> tuple:
+    "The keys of the first problem, from the outside in"
+    where = error.errors(include_url=False)[0]['loc']
+    return tuple(part for part in where if not str(part).startswith('function-'))
+
+
 def check_settings(
     model: type[Section],  # What is expected
     values: Mapping,  # Nested settings by name
-    where: str,  # Names the file, the option or the method in messages
+    where: str | Callable[[tuple], str],  # Names file, option or method; or keys -> such a name
 ) -> Section:
     "The settings as a model; raises `InputError` that names the key and the remedy"
     try:
         return model.model_validate(_as_tuples(values))
     except ValidationError as error:
-        raise InputError(f'{where}: {_first_problem(error, model)}') from None
+        place = where(_problem_keys(error)) if callable(where) else where
+        raise InputError(f'{place}: {_first_problem(error, model)}') from None
 
 # %% ../nbs/library/01a_registries.ipynb #regs0008
 def closest(
@@ -114,7 +121,7 @@ def _expected(kind: str, value: Any, message: str) -> str:
 def _first_problem(error: ValidationError, model: type[Section]) -> str:
     "The first problem of a model as one line: key, value, remedy"
     problem = error.errors(include_url=False)[0]
-    keys = tuple(part for part in problem['loc'] if not str(part).startswith('function-'))
+    keys = _problem_keys(error)
     key, value, kind = '.'.join(map(str, keys)), problem['input'], problem['type']
     if kind == 'extra_forbidden':
         remedy = closest(keys[-1], _fields_at(model, keys[:-1]))
