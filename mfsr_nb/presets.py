@@ -100,15 +100,19 @@ def _merge(base, new, where):
     }
 
 # %% ../nbs/library/02_presets.ipynb #3a1c95d2
+# files in the same folder: the paper's tables, rows, claims and grids
+_OTHER_DATA = ('tables', 'rows', 'claims', 'choices')
+
+
 def preset_names() -> list[str]:
     "Names of the presets in the package"
-    return sorted(path.stem for path in _presets.glob('*.yaml') if path.stem != 'tables')
+    return sorted(path.stem for path in _presets.glob('*.yaml') if path.stem not in _OTHER_DATA)
 
 
 def _preset_path(name):
     is_file = str(name).endswith(('.yaml', '.yml'))
     path = Path(name) if is_file else _presets / f'{name}.yaml'
-    if name == 'tables' or not path.is_file():
+    if name in _OTHER_DATA or not path.is_file():
         raise InputError(
             f'unknown preset {str(name)!r}: use one of {", ".join(preset_names())}, '
             'or the path of a YAML file'

@@ -144,7 +144,7 @@ CANDIDATES = (
 
 def training_row(masks: str) -> Row:
     "A row of CASIA with Softmax and masks of some kind"
-    return Row('', (), 'casia', 'softmax', masks)
+    return Row(name=masks, loss='softmax', masks=masks)
 
 
 def write_json(path: Path, content: object, **options) -> None:
