@@ -79,41 +79,34 @@ def _expanded(entry: ClaimEntry, family: str) -> Iterator[Claim]:
             metric=entry.metric,
         )
 
-
-def _refuse_unknown_cells(claim: Claim, cells: Sequence[str]) -> None:
-    "Raise `InputError` where a contrast names a cell, or a model, that does not exist"
-    known = COMPARED_MODELS if claim.metric in REGIONS else cells
-    for cell in claim.contrast:
-        if cell not in known:
-            nearest = get_close_matches(cell, known, n=2, cutoff=0)
-            raise InputError(f'unknown cell {cell!r}: the nearest are {" and ".join(nearest)}')
-
 # %% ../../nbs/library/53a_claims.ipynb #53da000a
-def _check_entry(entry: ClaimEntry, families: Mapping[str, str]) -> None:
-    "Raise `InputError` on an unknown family or metric, and on weights that are no contrast"
+def _problems(
+    entry: ClaimEntry, families: Mapping[str, str], cells: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    "Key and message of each problem of an entry"
     if entry.family not in families:
-        raise InputError(f'unknown family {entry.family!r}: {closest(entry.family, families)}')
+        yield 'family', f'unknown family {entry.family!r}: {closest(entry.family, families)}'
     metrics = [*METRICS, *REGIONS]
     if entry.metric not in metrics:
-        raise InputError(f'unknown metric {entry.metric!r}: {closest(entry.metric, metrics)}')
+        yield 'metric', f'unknown metric {entry.metric!r}: {closest(entry.metric, metrics)}'
     if abs(total := sum(entry.contrast.values())) > 1e-9:
-        raise InputError(f'the weights of the contrast add up to {total:g}: make it 0')
+        yield 'contrast', f'the weights of the contrast add up to {total:g}: make it 0'
+    known = COMPARED_MODELS if entry.metric in REGIONS else cells
+    for claim in _expanded(entry, ''):
+        for cell in claim.contrast:
+            if cell not in known:
+                nearest = ' and '.join(get_close_matches(cell, known, n=2, cutoff=0))
+                yield 'contrast', f'unknown cell {cell!r}: the nearest are {nearest}'
 
 
 def _claims_of_entry(
     file: YamlFile, number: int, families: Mapping[str, str], cells: Sequence[str]
-) -> list[Claim]:
-    "The claims of an entry of a file, checked; raises `InputError` that names its line"
+) -> Iterator[Claim]:
+    "The claims of an entry of a file; raises `InputError` that names the line of a problem"
     entry = check_yaml(ClaimEntry, file, 'claims', number)
-    key = 'id'
-    try:
-        _check_entry(entry, families)
-        found, key = list(_expanded(entry, families[entry.family])), 'contrast'
-        for claim in found:
-            _refuse_unknown_cells(claim, cells)
-    except InputError as error:
-        raise InputError(f'{file.where("claims", number, key)}: {error}') from None
-    return found
+    for key, problem in _problems(entry, families, cells):
+        raise InputError(f'{file.where("claims", number, key)}: {problem}')
+    yield from _expanded(entry, families[entry.family])
 
 # %% ../../nbs/library/53a_claims.ipynb #53da000c
 class _ClaimsFile(Section):

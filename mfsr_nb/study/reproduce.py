@@ -32,7 +32,7 @@ from .registry import append_run, read_runs
 from .rows import Row, needs_landmarks, rows
 from .run import run_plan
 from .study import Study
-from .tables import by_cell, paper_numbers
+from .tables import by_cell, paper_numbers, row_label
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5233378
 def _fits(row: Row, pattern: str) -> bool:
@@ -192,8 +192,9 @@ def report(
     ours = by_cell(runs, study.kind, study.preset.name)
     committed = by_cell(read_runs(evidence), study.kind, study.preset.name)
     lines = {}
-    for cell in (row.cells[0] for row in todo):
-        lines[cell.split('/', 1)[1]] = {
+    for row in todo:
+        cell = row.cells[0]
+        lines[row_label(cell, row.own)] = {
             'here': _rank1(ours.get(cell, [])),
             'evidence': _rank1(committed.get(cell, [])),
             'paper': paper_numbers(cell).get('rank1', ''),

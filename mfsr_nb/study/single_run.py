@@ -118,6 +118,7 @@ def run_row(
         seconds=round(time.time() - begin, 1),
         train=facts,
         **(dict(generator=generator) if generator else {}),
+        **(dict(own=True) if row.own else {}),
         counts=dict(train=counts(table), test=counts(test), unreadable=len(study.unreadable)),
         metrics=metrics,
     )
