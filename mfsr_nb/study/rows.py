@@ -62,8 +62,8 @@ def check_loss(
     known = [*LOSS_NAMES, *LOSS_VARIANTS, *PARTIAL]
     if row.loss not in known:
         raise InputError(f'unknown loss {row.loss!r}: {closest(row.loss, known)}')
-    if row.options and row.loss in PARTIAL:
-        raise InputError(f'the options of {row.loss} belong into a preset, under losses')
+    if row.loss in PARTIAL and (row.options or row.start):
+        raise InputError(f'options and start of {row.loss} belong into a preset: leave them out')
     base = LOSS_VARIANTS.get(row.loss, (row.loss,))[0]
     have = list(settings(getattr(load_preset('paper').losses, base, {})))
     if base in LOSS_NAMES:

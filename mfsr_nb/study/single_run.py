@@ -85,7 +85,8 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
     if loss in PARTIAL:
         return train_partial(loss, table, pixels, preset=study.preset, **how)
     recognition = study.preset.recognition
-    return train_recognizer(table, pixels, r=recognition, loss=loss, options=options, **how)
+    how |= dict(loss=loss, options=options, start=row.start or None)
+    return train_recognizer(table, pixels, r=recognition, **how)
 
 
 def run_row(

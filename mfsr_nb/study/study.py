@@ -274,7 +274,8 @@ def name(
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
     how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks_name)
-    config = config_hash(*how, *generator)
+    start = (file_hash(row.start),) if row.start else ()
+    config = config_hash(*how, *generator, *start)
     data = config_hash(*self._data_identity(row, table))
     faces = [fingerprint(table)] if generated else []
     folder = f'{row.name}-{seed}-{config_hash(config, data, *faces)[:6]}'
