@@ -27,7 +27,6 @@ from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
 from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
-    VARIANTS,
     generator_settings,
     make_generator,
     match_framing,
@@ -46,7 +45,7 @@ from mfsr_nb.recognition.recognizer import (
 )
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.recognition.validation import hold_out_identities
-from mfsr_nb.registries import closest
+from mfsr_nb.registries import GENERATORS, closest
 from mfsr_nb.study.choices import (
     Choices,
     GeneratorCandidate,
@@ -58,7 +57,7 @@ from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
 CHOICES = ROOT / 'results' / 'choices.json'
-GENERATORS = ROOT / 'results' / 'gan_settings.json'
+GAN_SETTINGS = ROOT / 'results' / 'gan_settings.json'
 # fraction of the identities that is held out
 SHARE = 0.2
 
@@ -286,7 +285,7 @@ def masked_faces(
     "Masks of any kind: their folder, and facts about the training of a generator"
     if method == 'true':
         return study.data('casia_true'), {}
-    if method not in VARIANTS:
+    if method not in GENERATORS:
         return study.masked(training_row(method)), {}
     return trained_faces(study, folder, preset, method, seed)
 
@@ -351,7 +350,7 @@ class GeneratorSearch:
     def folder(self, candidate: GeneratorCandidate, seed: int) -> Path:
         "Where a candidate's files are"
         preset, method = preset_with(candidate, self.preset), candidate.method
-        own = generator_settings(preset, method) if method in VARIANTS else method
+        own = generator_settings(preset, method) if method in GENERATORS else method
         mark = config_hash(own, preset.recognition, preset.segmentation, self.data)[:6]
         return self.study.dest / 'choose' / f'gan-{method}-{seed}-{mark}'
 
@@ -366,7 +365,7 @@ class GeneratorSearch:
     def write(self) -> None:
         "Write results/gan_settings.json"
         content = dict(environment=environment(), preset=self.preset, lines=list(self.lines()))
-        write_json(GENERATORS, content, indent=1)
+        write_json(GAN_SETTINGS, content, indent=1)
 
     def measure(self, folder: Path, candidate: GeneratorCandidate, seed: int) -> dict:
         "Train a candidate, mask the training faces with it, and measure both"

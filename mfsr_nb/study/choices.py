@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from ..core import InputError
-from ..generators.attribute_gans import ATTRIBUTE_GANS
-from ..generators.pipeline import VARIANTS
 from ..presets import _presets, load_preset
-from ..registries import Section
-from .rows import RowEntry, check_loss, check_masks
+from ..registries import GENERATORS, Section
+from .rows import RowEntry, check_masks, check_options
 from ..yaml_lines import YamlFile, check_yaml, read_yaml
 
 # %% ../../nbs/library/50a_choices.ipynb #50ca0009
@@ -62,9 +60,10 @@ def preset_with(
     "The preset with a generator's candidate; raises `InputError` on a setting that does not exist"
     if not candidate.change:
         return load_preset(preset)
-    if candidate.method in ATTRIBUTE_GANS:
-        return load_preset(preset, generators={candidate.method: candidate.change})
-    return load_preset(preset, iamgan=candidate.change)
+    base = GENERATORS[candidate.method].of or candidate.method
+    if base == 'iamgan':
+        return load_preset(preset, iamgan=candidate.change)
+    return load_preset(preset, generators={base: candidate.change})
 
 # %% ../../nbs/library/50a_choices.ipynb #50ca000b
 def _check_losses(file: YamlFile, grid: _Grid) -> None:
@@ -72,7 +71,7 @@ def _check_losses(file: YamlFile, grid: _Grid) -> None:
     for loss, changes in grid.losses.items():
         for number, change in enumerate(changes):
             try:
-                check_loss(RowEntry(name=loss, loss=loss, options=loss_part(change)))
+                check_options(RowEntry(name=loss, loss=loss, options=loss_part(change)))
             except InputError as error:
                 raise InputError(f'{file.where("losses", loss, number)}: {error}') from None
     for number, change in enumerate(grid.every_loss):
@@ -85,7 +84,7 @@ def _check_losses(file: YamlFile, grid: _Grid) -> None:
 def _check_generator(candidate: GeneratorCandidate, preset: str | Path) -> None:
     "Raise `InputError` on an unknown method or setting"
     check_masks(RowEntry(name=candidate.what, loss='softmax', masks=candidate.method))
-    if candidate.change and candidate.method not in VARIANTS:
+    if candidate.change and candidate.method not in GENERATORS:
         raise InputError(f'{candidate.method} has no settings in a preset: leave its changes out')
     preset_with(candidate, preset)
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from ..generators.pipeline import VARIANTS
+from ..registries import GENERATORS
 from .rows import Row
 from .study import Study
 
@@ -66,7 +66,7 @@ class _Planner:
 
     def start(self, train: str, seed: int) -> list[str]:
         "Train the weights that the runs of a seed begin with, where the preset has them"
-        if not hasattr(self.study.preset.recognition, 'start'):
+        if self.study.preset.recognition.start is None:
             return []
         name, kind = f'start on full faces of {train}, seed {seed}', f'start {train}'
         return [self.add('start', name, (train, seed), self.data(train), kind, seed)]
@@ -88,7 +88,7 @@ class _RowPlanner(_Planner):
         if not row.masks:
             return []
         name, kind = f'masks by {row.masks_name} for {row.train}', f'masks {row.masks} {row.train}'
-        if row.masks not in VARIANTS:
+        if row.masks not in GENERATORS:
             return [self.add('masks', name, (row, seed), self.data(row.train), kind)]
         needs = [*self.segmenter(), *self.data(row.train)]
         if row.masks.startswith('iamgan') and row.masks != 'iamgan_scratch':

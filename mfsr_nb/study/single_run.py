@@ -14,12 +14,13 @@ import pandas as pd
 
 from ..core import FULL, MASKED, git_commit, hardware
 from ..data.dataset import counts
-from ..generators.pipeline import VARIANTS
+from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
-from ..recognition.dfm import PARTIAL, partial_similarity, train_partial
+from ..recognition.dfm import partial_similarity, train_partial
 from ..recognition.recognizer import embed_pixels, refuse_overlap, training_set
 from ..recognition.train import train_recognizer
+from ..registries import GENERATORS, LOSSES
 from .registry import append_run, read_runs
 from .rows import Row
 from .study import Study
@@ -82,13 +83,16 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
         desc=f'{row.name}, seed {seed}',
         every=study.every,
     )
-    if loss in PARTIAL:
-        return train_partial(loss, table, pixels, preset=study.preset, **how)
+    if LOSSES[loss].partial:
+        preset = study.preset
+        if row.options:
+            preset = changed(preset, losses={loss: options})
+        return train_partial(loss, table, pixels, preset=preset, **how)
     recognition = study.preset.recognition
     how |= dict(loss=loss, options=options, start=row.start or None)
     return train_recognizer(table, pixels, r=recognition, **how)
 
-
+# %% ../../nbs/library/55a_single_run.ipynb #a55a0012
 def run_row(
     study: Study,
     row: Row,
@@ -105,7 +109,7 @@ def run_row(
         return found[0]
     model, facts = _train(study, row, seed, table, name.folder)
     metrics = measure(study, model, study.options(row)[0])
-    generator = study.generated(row, seed)[1] if row.masks in VARIANTS else None
+    generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None
     run = dict(
         id=run_id,
         cells=list(row.cells),

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,10 +21,9 @@ from ..data.dataset import need_both, read, summary
 from ..data.loading import load_pixels
 from ..engine.fit import pick_device
 from ..engine.weights import file_hash
-from ..generators.attribute_gans import load_attribute_gan
+from ..generators.gan import load_generator
 from ..generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
-    VARIANTS,
     generator_settings,
     make_generator,
     make_segmenter,
@@ -37,10 +35,9 @@ from mfsr_nb.generators.pipeline import (
 from ..masks.generator_report import report_folder, write_generator_report
 from ..masks.mask_folder import mask_folder
 from ..masks.unet import load_unet, mask_probability
-from ..presets import config_hash, load_preset, settings, to_dataclass
+from ..presets import config_hash, load_preset
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
 from ..recognition.attention import attention_record, write_attention
-from ..recognition.dfm import PARTIAL
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
     fingerprint,
@@ -50,6 +47,8 @@ from mfsr_nb.recognition.recognizer import (
     training_set,
 )
 from ..recognition.train import start_weights, train_recognizer
+from ..registries import GENERATORS
+from ..schema import Preset, Schedule
 from .rows import Row
 from ..world.write import DRAWING, write_world
 
@@ -81,7 +80,7 @@ class Study:
 
     def __init__(
         self,
-        preset: str | SimpleNamespace,  # Name of a preset, or the preset
+        preset: str | Preset,  # Name of a preset, or the preset
         dest: str | Path,  # The study's folder
         train: Mapping[str, str | Path] | None = None,  # Training set -> its folder
         test: str | Path | None = None,  # Folder of the test set; None: the face world
@@ -152,12 +151,7 @@ def _check_arguments(self: Study, kind: str | None) -> None:
 # %% ../../nbs/library/55_study.ipynb #a5500007
 @patch
 def __getstate__(self: Study) -> dict:
-    return vars(self) | dict(preset=settings(self.preset), _made={})
-
-
-@patch
-def __setstate__(self: Study, state: dict) -> None:
-    vars(self).update(state | dict(preset=to_dataclass(state['preset'])))
+    return vars(self) | dict(_made={})
 
 # %% ../../nbs/library/55_study.ipynb #a550000a
 @patch
@@ -231,7 +225,7 @@ class RunName(NamedTuple):
 def schedule(
     self: Study,
     train: str,  # Training set
-) -> SimpleNamespace:
+) -> Schedule:
     "Steps and learning rates of a training set: its own where the preset has them, else CASIA's"
     schedules = self.preset.recognition.schedule
     return getattr(schedules, train, schedules.casia)
@@ -243,8 +237,6 @@ def options(
     row: Row,
 ) -> tuple[str, dict]:
     "(name of the loss or method, its settings) of a row"
-    if row.loss in PARTIAL:
-        return row.loss, settings(getattr(self.preset.losses, row.loss))
     loss, options = loss_settings(self.preset, row.loss)
     return loss, options | row.options
 
@@ -255,7 +247,7 @@ def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
     if self.drawn:
         return self.preset.world, DRAWING, row.train
     test = fingerprint(self.test_set().table)
-    if row.masks not in VARIANTS:
+    if row.masks not in GENERATORS:
         return fingerprint(table), test
     # generated faces follow from the full faces, the unpaired masked faces and the seed
     unpaired = unpaired_masked_table(self.data('mfsr_seg'), self.skip_bad)
@@ -270,7 +262,7 @@ def name(
     table: pd.DataFrame,  # Its training table
 ) -> RunName:
     "The hashes of a run's settings and data, and the name of its folder"
-    preset, generated = self.preset, row.masks in VARIANTS
+    preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
     how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks_name)
@@ -397,7 +389,7 @@ def masked(
     check: bool = False,  # Compare rule-based masks that exist with the data?
 ) -> str | Path | None:
     "Folder of a row's masked training faces, created if necessary; None for a row without"
-    if row.masks in VARIANTS:
+    if row.masks in GENERATORS:
         return self.generated(row, seed)[0]
     if row.masks == 'true':
         return self.data(f'{row.train}_true')
@@ -440,11 +432,11 @@ def has_report(
 @patch
 def _seconds_per_face(self: Study, row: Row, seed: int, faces: Any) -> float | None:
     "Seconds that the row's generator takes for a face; None for rule-based masks"
-    if row.masks not in VARIANTS:
+    if row.masks not in GENERATORS:
         return None
     folder = self.generated(row, seed)[1]['folder']
     weights = self.dest / 'generators' / row.train / folder / 'weights.safetensors'
-    return seconds_per_image(load_attribute_gan(weights), faces[:64])
+    return seconds_per_image(load_generator(weights), faces[:64])
 
 # %% ../../nbs/library/55_study.ipynb #a5500012
 @patch
