@@ -52,6 +52,7 @@ setup(
     extras_require={
         'dev': settings['dev_requirements'].split(),
         'timm': settings['timm_requirements'].split(),
+        'dask': settings['dask_requirements'].split(),
     },
     entry_points={
         'console_scripts': settings['console_scripts'].split(),

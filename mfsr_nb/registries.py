@@ -345,7 +345,7 @@ class Registry(Mapping):
         **traits,  # Traits that differ
     ) -> None:
         "Register a method with other settings under a name of its own"
-        base = self._methods[of]
+        base = self._methods.get(of) or self[of]
         how = dict(of=of, changes=changes)
         both = base.traits | traits
         self._add(Method(self.kind, name, base.make, base.options, both, **how))
@@ -433,8 +433,9 @@ def table(self: Registry) -> pd.DataFrame:
     for name, method in self.items():
         options = []
         for key, option in method.options.model_fields.items():
-            default = '' if option.is_required() else f' = {option.default}'
-            options.append(f'{key}{default}')
+            is_open = option.is_required() and key not in method.changes
+            value = '' if is_open else f' = {method.changes.get(key, option.default)}'
+            options.append(f'{key}{value}')
         rows[name] = dict(description=method.doc, options=', '.join(options))
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis(self.kind)
 
@@ -458,10 +459,12 @@ MASKS = Registry(
     modules=('mfsr_nb.masks.masking',),
     supplied=('image', 'landmarks', 'rng'),
     needs_landmarks=False,
+    # for full and masked faces alike, so that its images keep their domain
+    keeps_domain=False,
 )
 READERS = Registry(
     'reader',
-    modules=('mfsr_nb.data.readers',),
+    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.layouts'),
     supplied=('root', 'skip_bad'),
     # path -> does the reader know this layout?
     matches=None,
@@ -484,7 +487,15 @@ GENERATORS = Registry(
     network=None,
 )
 METRICS = Registry(
-    'metric', modules=('mfsr_nb.protocol.metrics',), supplied=('scores', 'same', 'ranks')
+    'metric',
+    modules=('mfsr_nb.protocol.report_metrics',),
+    supplied=('scores', 'same', 'sets', 'threshold', 'far', 'tar', 'found'),
+    # what it is computed from: pairs, roc or search
+    on='pairs',
+    # is it among those that come first in every report?
+    standard=False,
+    # has it an interval over identities?
+    interval=True,
 )
 
 register_loss = LOSSES.register
