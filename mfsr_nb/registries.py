@@ -472,7 +472,9 @@ READERS = Registry(
     priority=0,
 )
 BACKBONES = Registry(
-    'backbone', modules=('mfsr_nb.recognition.backbones',), supplied=('init', 'size')
+    'backbone',
+    modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
+    supplied=('init', 'size'),
 )
 GENERATORS = Registry(
     'generator',

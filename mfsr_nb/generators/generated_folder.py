@@ -212,7 +212,7 @@ def _warn_of_implausible_masks(dest):
 def translate_folder(
     src: str | Path,  # Data set in any layout
     dest: str | Path,  # Folder to write
-    method: str,  # What the generator is: a name in `GENERATORS`
+    method: str,  # What the generator is, by its registered name
     weights: str | Path | torch.nn.Module,  # Its file, or the network
     segmentation: Any = None,  # File of S, or S; None: the mask is where pixels `changed`
     seed: int = 0,  # Of the random numbers of a generator that takes noise

@@ -9,6 +9,7 @@ __all__ = ['choose_rows', 'seed_list', 'rows_for_dataset', 'shorten_training', '
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,7 @@ def reproduce(
     allow_overlap: bool = False,  # Let training and test identities have the same names?
     only: str = '',  # Only these rows: as for `choose_rows`
     jobs: int = 1,  # Processes that work at a time
+    executor: str | Executor | None = None,  # dask://host:port: the workers of a Dask cluster
     fraction: float = 1.0,  # Part of each training's steps, to try everything out
     dry_run: bool = False,  # Only report what would be done?
     pages: Sequence[str | Path] = (),  # Notebooks to execute at the end
@@ -333,7 +335,8 @@ def reproduce(
     with exclusive_lock(study.dest):
         collected = _Collector(study, tasks, results, say)
         jobs, found = min(jobs, len(tasks)), collected.noted
-        run_plan(study, tasks, jobs, known.seconds, collected.finished, found)
+        on = dict(finished=collected.finished, found=found, executor=executor)
+        run_plan(study, tasks, jobs, known.seconds, **on)
         if results is not None:
             keep_seconds(study, results)
     _say_result(study, todo, collected, say)

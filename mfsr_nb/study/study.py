@@ -8,7 +8,8 @@ __all__ = ['check_data', 'Study', 'TestSet', 'RunName']
 # %% ../../nbs/library/55_study.ipynb #9ec5b58c
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core import FULL, InputError
+from ..core import FULL, InputError, git_commit
 from ..data.dataset import need_both, read, summary
 from ..data.loading import load_pixels
+from ..engine.files import waiting_lock
 from ..engine.fit import pick_device
 from ..engine.weights import file_hash
 from ..generators.gan import load_generator
@@ -97,6 +99,8 @@ class Study:
         self.unpaired, self.labelled = masked, labelled
         self.skip_bad, self.allow_overlap = skip_bad, allow_overlap
         self.every = every
+        # of the checkout that the study was started in
+        self.commit = git_commit()
         self.drawn = train is None
         self.unreadable = set()
         self._made = {}
@@ -149,9 +153,31 @@ def _check_arguments(self: Study, kind: str | None) -> None:
             raise InputError(f'{folder}: no such folder: check the path')
 
 # %% ../../nbs/library/55_study.ipynb #a5500007
+def _absolute(path: str | Path | None) -> Path | None:
+    "A path for a process in another working folder; links stay, which other machines may need"
+    return path and Path(path).absolute()
+
+
 @patch
 def __getstate__(self: Study) -> dict:
-    return vars(self) | dict(_made={})
+    paths = {key: _absolute(getattr(self, key)) for key in ('dest', 'test', 'unpaired', 'labelled')}
+    if self.train is not None:
+        paths['train'] = {name: _absolute(folder) for name, folder in self.train.items()}
+    return vars(self) | paths | dict(_made={})
+
+# %% ../../nbs/library/55_study.ipynb #a5500021
+@patch
+@contextmanager
+def alone(
+    self: Study,
+    path: Path,  # What this process is going to make, in the study's folder
+) -> Iterator[None]:
+    "Wait until no other process works at `path`, on this machine or on others"
+    name = str(path.relative_to(self.dest)).replace('/', '--')
+    folder = self.dest / '.locks' / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(folder):
+        yield
 
 # %% ../../nbs/library/55_study.ipynb #a550000a
 @patch
@@ -170,8 +196,9 @@ def data(
 @patch
 def _draw(self: Study, part: str) -> None:
     "Draw one part of the face world"
-    device = str(pick_device(None))
-    write_world(self.dest / 'world', self.preset.world, [part], device=device)
+    world, device = self.dest / 'world', str(pick_device(None))
+    with self.alone(world / part):
+        write_world(world, self.preset.world, [part], device=device)
 
 
 @patch
@@ -206,10 +233,11 @@ def _decode_test_set(self: Study) -> TestSet:
     need_both(table, self.data('mfsr_rec'))
     how = self.preset.evaluation.verification
     path = self.dest / f'pairs-{config_hash(how, fingerprint(table))[:6]}.csv'
-    if not path.is_file():
-        number = dict(sets=how.sets, matched=how.matched, unmatched=how.unmatched)
-        pairs = make_pairs(table.identity, table.domain, **number, seed=how.seed, key=table.key)
-        write_pairs(path, pairs, table.key)
+    with self.alone(path):
+        if not path.is_file():
+            number = dict(sets=how.sets, matched=how.matched, unmatched=how.unmatched)
+            seed = dict(seed=how.seed, key=table.key)
+            write_pairs(path, make_pairs(table.identity, table.domain, **number, **seed), table.key)
     return TestSet(table, pixels, read_pairs(path, table.key))
 
 # %% ../../nbs/library/55_study.ipynb #a550000c
@@ -285,7 +313,8 @@ def _train_segmenter(self: Study, folder: Path) -> Any:
     "Train S, or find it trained"
     labelled, full = self.labelled or self.data('mfsr_seg'), self.data('casia')
     how = dict(skip_bad=self.skip_bad, every=self.every)
-    return make_segmenter(labelled, folder, self.preset, full, **how)
+    with self.alone(folder):
+        return make_segmenter(labelled, folder, self.preset, full, **how)
 
 
 @patch
@@ -297,7 +326,8 @@ def start(
     "File of the weights that all runs of a seed begin with; None where the preset has no `start`"
     table, pixels = self.decode(training_set(self.data(train), None, self.skip_bad))
     runs = self.dest / 'train'
-    return start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
+    with self.alone(runs / f'start-{train}-{seed}'):
+        return start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
 
 # %% ../../nbs/library/55_study.ipynb #a550000f
 @patch
@@ -319,12 +349,14 @@ def softmax(
     row = self._softmax_row(train)
     table = training_set(self.data(train), None, self.skip_bad)
     run = self.dest / 'train' / self.name(row, seed, table).folder
-    if not (run / 'weights.safetensors').is_file():
-        table, pixels = self.decode(table)
-        settings_, schedule = self.preset.recognition, self.schedule(train)
-        how = dict(seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
-        train_recognizer(table, pixels, run, settings_, schedule, **how)
-    return run / 'weights.safetensors'
+    weights = run / 'weights.safetensors'
+    with self.alone(run):
+        if not weights.is_file():
+            table, pixels = self.decode(table)
+            settings_, schedule = self.preset.recognition, self.schedule(train)
+            how = dict(seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
+            train_recognizer(table, pixels, run, settings_, schedule, **how)
+    return weights
 
 # %% ../../nbs/library/55_study.ipynb #a5500010
 @patch
@@ -360,21 +392,29 @@ def generated(
 
 
 @patch
-def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
-    "Train the row's generator and mask the training faces with it, or find both"
+def _train_generator(self: Study, row: Row, seed: int, folder: Path) -> tuple[Any, dict]:
+    "(the row's generator, trained or found, facts about it)"
     segmenter, source = self.segmenter(), self.data(row.train)
-    folder = self._generator_folder(row, seed)
     unpaired, classifier = self.data('mfsr_seg'), self._classifier(row, seed)
     how = dict(S=segmenter, C=classifier, seed=seed, skip_bad=self.skip_bad, every=self.every)
-    generator, facts = make_generator(source, unpaired, folder, self.preset, name=row.masks, **how)
-    weights = folder / 'weights.safetensors'
+    with self.alone(folder):
+        return make_generator(source, unpaired, folder, self.preset, name=row.masks, **how)
+
+
+@patch
+def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
+    "Train the row's generator and mask the training faces with it, or find both"
+    folder = self._generator_folder(row, seed)
+    generator, facts = self._train_generator(row, seed, folder)
+    weights, segmenter = folder / 'weights.safetensors', self.segmenter()
     # other weights generate other faces
     name = f'{row.masks}-{seed}-{config_hash(file_hash(weights), file_hash(segmenter))[:6]}'
     faces = self.dest / 'generated' / row.train / name
-    if not (faces / 'recipe.jsonl').is_file():
-        how = dict(segmentation=segmenter, seed=seed, skip_bad=self.skip_bad)
-        method = generator.config['method']
-        self.leave_out(translate_folder(source, faces, method, weights, **how)[1])
+    how = dict(segmentation=segmenter, seed=seed, skip_bad=self.skip_bad)
+    with self.alone(faces):
+        if not (faces / 'recipe.jsonl').is_file():
+            given = (self.data(row.train), faces, generator.config['method'], weights)
+            self.leave_out(translate_folder(*given, **how)[1])
     shown = {key: facts[key] for key in ('seconds', 'steps', 'config', 'curves')}
     return faces, dict(folder=folder.name) | shown
 
@@ -393,10 +433,10 @@ def masked(
         return self.data(f'{row.train}_true')
     if not row.masks:
         return None
-    folder = self.dest / 'generated' / row.train / row.masks
-    if check or not (folder / 'recipe.jsonl').is_file():
-        source = self.data(row.train)
-        self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
+    folder, source = self.dest / 'generated' / row.train / row.masks, self.data(row.train)
+    with self.alone(folder):
+        if check or not (folder / 'recipe.jsonl').is_file():
+            self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
     return folder
 
 # %% ../../nbs/library/55_study.ipynb #8e9b980a
