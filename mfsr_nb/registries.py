@@ -143,7 +143,7 @@ def _without_tags(keys: tuple) -> tuple:
     "The keys of a problem without the alternatives of its type"
     return (*keys[:1], *(key for key in keys[1:] if not _TAG.fullmatch(str(key))))
 
-
+# %% ../nbs/library/01a_registries.ipynb #regs0033
 def first_problem(
     error: ValidationError,  # Of pydantic
     model: type[Section],  # That was expected

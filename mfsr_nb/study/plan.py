@@ -88,7 +88,8 @@ class _RowPlanner(_Planner):
             return self.data(f'{row.train}_true')
         if not row.masks:
             return []
-        name, kind = f'masks by {row.masks_name} for {row.train}', f'masks {row.masks} {row.train}'
+        name = f'masks by {self.study.masks_name(row)} for {row.train}'
+        kind = f'masks {row.masks} {row.train}'
         if row.masks not in GENERATORS:
             return [self.add('masks', name, (row, seed), self.data(row.train), kind)]
         needs = [*self.segmenter(), *self.data(row.train)]

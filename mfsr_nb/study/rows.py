@@ -15,10 +15,9 @@ from typing import Any
 from pydantic import Field
 
 from ..core import InputError
-from ..masks.masking import MASK_METHODS, NEEDS_LANDMARKS, check_method
-from ..presets import _presets, config_hash, load_preset
+from ..presets import _presets, load_preset
 from ..recognition.recognizer import loss_settings
-from ..registries import GENERATORS, LOSSES, Section, closest
+from ..registries import GENERATORS, LOSSES, MASKS, Section, closest
 from ..yaml_lines import YamlFile, check_yaml, read_yaml
 
 # %% ../../nbs/library/50_rows.ipynb #99ed9e10
@@ -40,13 +39,6 @@ class Row(RowEntry):
     "One experiment: the training set, the loss and the masks"
 
     own: bool = False  # Is it a row of the user's, and not one of this project?
-
-    @property
-    def masks_name(self) -> str:
-        "Names the masks and their options in files and tasks"
-        if not self.mask_options:
-            return self.masks
-        return f'{self.masks}-{config_hash(self.mask_options)[:6]}'
 
 # %% ../../nbs/library/50_rows.ipynb #50da0005
 TRAINING_SETS = ('casia', 'vggface2')
@@ -73,7 +65,7 @@ def check_masks(
     row: RowEntry,
 ) -> None:
     "Raise `InputError` on unknown masks"
-    known = [*MASK_METHODS, *GENERATORS, 'true']
+    known = [*MASKS, *GENERATORS, 'true']
     if row.masks and row.masks not in known:
         raise InputError(f'unknown masks {row.masks!r}: {closest(row.masks, known)}')
 
@@ -82,8 +74,8 @@ def check_mask_options(
     row: RowEntry,
 ) -> None:
     "Raise `InputError` on options that the masks do not have"
-    if row.masks in MASK_METHODS:
-        check_method(row.masks, row.mask_options)
+    if row.masks in MASKS:
+        MASKS.settings(row.masks, row.mask_options)
     elif row.mask_options:
         what = f'masks {row.masks!r} have' if row.masks else 'a row without masks has'
         raise InputError(f'{what} no mask_options: settings of generators belong into a preset')
@@ -93,7 +85,7 @@ def needs_landmarks(
     row: RowEntry,
 ) -> bool:
     "Are the row's masks drawn on landmarks?"
-    return row.masks in NEEDS_LANDMARKS
+    return row.masks in MASKS and MASKS[row.masks].needs_landmarks
 
 # %% ../../nbs/library/50_rows.ipynb #50da0007
 TABLES = ('table1', 'table2', 'table3', 'table4', 'calibration', 'gaps')
