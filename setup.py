@@ -51,6 +51,7 @@ setup(
     install_requires=settings['requirements'].split(),
     extras_require={
         'dev': settings['dev_requirements'].split(),
+        'timm': settings['timm_requirements'].split(),
         'dask': settings['dask_requirements'].split(),
     },
     entry_points={

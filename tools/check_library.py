@@ -18,7 +18,7 @@ from common import ROOT, get_config, short_name
 LIB = get_config().lib_path
 # A module imports from its own tier and from those before it.
 TIERS = (
-    ('core', 'registries', 'schema', 'presets', 'stats', 'augment', 'plots'),
+    ('core', 'registries', 'schema', 'yaml_lines', 'presets', 'stats', 'augment', 'plots'),
     ('engine', 'world', 'protocol'),
     ('data',),
     ('masks',),

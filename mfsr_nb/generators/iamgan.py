@@ -387,7 +387,7 @@ def train_iamgan(
     labels: Sequence[int],  # (n_f,) identity number of each full face
     dest: str | Path,  # Folder for weights, checkpoint, and samples
     section: Any,  # Section `iamgan` of a preset
-    S: nn.Module | None = None,  # Segmentation network, where a term needs it
+    S: nn.Module | None = None,  # Segmentation network; CycleGAN needs none
     C: nn.Module | None = None,  # Classifier; not needed where `terms.cls` is 0
     data: Any = '',  # Names the data, S, and C; a run is resumed only with the same
     desc: str = 'IAMGAN',  # Shown by the progress bar

@@ -9,7 +9,7 @@ __all__ = ['LOSS_VARIANTS', 'LOSS_NAMES', 'Recognizer', 'loss_settings', 'traini
 # %% ../../nbs/paper/10_recognizer.ipynb #56e8ff8d
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from ..data.dataset import file_size, read
 from ..data.loading import IdentityBatches, StepBatches, Streamed, load_pixels
 from ..engine.weights import load_weights
 from ..presets import settings
-from .backbones import PixelNetwork, backbone
+from .backbones import PixelNetwork, backbone, backbone_name, first_line
 from .losses import HEADS
 from ..registries import LOSSES
 
@@ -37,21 +37,24 @@ class Recognizer(PixelNetwork):
     def __init__(
         self,
         n_ids: int,  # Training identities
-        name: str = 'small',  # Backbone
+        name: str | nn.Module | Callable = 'small',  # Backbone: a name, a network, or its factory
         dim: int = 128,  # Length of phi
         size: int = 64,  # Side of the images, pixels
         pool: str = 'avg',  # `avg`: mean over positions; `flat`: all positions, concatenated
         normalize: str = 'half',  # `half` or `imagenet`, see `PixelNetwork`
         init: str = 'random',  # Weights of the backbone: `random` or `imagenet`
         head: str = 'linear',  # Classifier, one of `HEADS`
+        options: Mapping = {},  # Of the backbone
     ):
-        "Raises `InputError` on an unknown pooling, and if the images are too small"
+        "Raises `InputError` on an unknown pooling or backbone, and if the images are too small"
         super().__init__(normalize)
         if pool not in ('avg', 'flat'):
             raise InputError(f'unknown pooling {pool!r}: use avg or flat')
-        shape = dict(n_ids=n_ids, name=name, dim=dim, size=size)
+        shape = dict(n_ids=n_ids, name=backbone_name(name), dim=dim, size=size)
         self.config = shape | dict(pool=pool, normalize=normalize, head=head)
-        self.body = backbone(name, init)
+        if options:
+            self.config['options'] = dict(options)
+        self.body = backbone(name, init, size, options)
         length = self._pooled_length()
         self.neck = nn.Sequential(nn.Linear(length, dim, bias=False), nn.BatchNorm1d(dim))
         self.head = HEADS[head](dim, n_ids)
@@ -65,19 +68,24 @@ class Recognizer(PixelNetwork):
         try:
             with torch.no_grad():
                 maps = self.body.eval()(torch.zeros(1, 3, size, size))
-                return self.pooled(maps).shape[1]
-        except (RuntimeError, IndexError) as error:
+                length = self.pooled(maps).shape[1]
+        except Exception as error:
             raise InputError(
-                f'backbone {name}: gives no feature map of images of {size} pixels: '
-                'use larger images or another backbone'
+                f'backbone {name}: gives no feature map of images of {size} pixels '
+                f'({first_line(error)}): use larger images or another backbone'
             ) from error
+        if not length:
+            raise InputError(f'backbone {name}: gives empty maps of images of {size} pixels')
+        return length
 
     def pooled(
         self,
-        maps: Tensor,  # Feature maps (B, C, h, w)
-    ) -> Tensor:  # (B, C) or (B, C h w)
-        "p of eq. R1"
-        return maps.flatten(1) if self.config['pool'] == 'flat' else maps.mean((2, 3))
+        maps: Tensor,  # Feature maps (B, C, h, w), tokens (B, N, C) or vectors (B, C)
+    ) -> Tensor:  # (B, C), or all values of an image
+        "p of eq. R1; a vector is its own mean"
+        if self.config['pool'] == 'flat' or maps.ndim == 2:
+            return maps.flatten(1)
+        return maps.mean(1) if maps.ndim == 3 else maps.mean((2, 3))
 
     def phi(
         self,
@@ -237,9 +245,26 @@ def face_dls(
 def load_recognizer(
     path: str | Path,  # File that `train_recognizer` wrote
     device: str | torch.device = 'cpu',  # Where to
+    backbone: nn.Module | Callable | None = None,  # Network or factory; None: the name in the file
 ) -> Recognizer:  # In evaluation mode
-    "A trained recognizer; raises `InputError` on wrong or damaged weights"
-    return load_weights(path, 'recognizer', Recognizer, device)
+    "A trained recognizer; raises `InputError` on wrong or damaged weights, or a wrong backbone"
+
+    def build(**config) -> Recognizer:
+        given = {} if backbone is None else dict(name=backbone)
+        try:
+            return Recognizer(**config | given)
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
+
+    try:
+        return load_weights(path, 'recognizer', build, device)
+    except InputError as error:
+        if backbone is None or not isinstance(error.__cause__, RuntimeError):
+            raise
+        raise InputError(
+            f'{path}: its weights do not fit {backbone_name(backbone)}: '
+            'pass the backbone that was trained'
+        ) from error
 
 # %% ../../nbs/paper/10_recognizer.ipynb #4af9605c
 @torch.inference_mode()

@@ -265,7 +265,8 @@ def options(
     row: Row,
 ) -> tuple[str, dict]:
     "(name of the loss or method, its settings) of a row"
-    return loss_settings(self.preset, row.loss)
+    loss, options = loss_settings(self.preset, row.loss)
+    return loss, options | row.options
 
 # %% ../../nbs/library/55_study.ipynb #b5500004
 @patch
@@ -292,8 +293,9 @@ def name(
     preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
-    how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks)
-    config = config_hash(*how, *generator)
+    how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks_name)
+    start = (file_hash(row.start),) if row.start else ()
+    config = config_hash(*how, *generator, *start)
     data = config_hash(*self._data_identity(row, table))
     faces = [fingerprint(table)] if generated else []
     folder = f'{row.name}-{seed}-{config_hash(config, data, *faces)[:6]}'
@@ -336,7 +338,7 @@ def _softmax_row(self: Study, train: str) -> Row:
     suffix = '' if train == 'casia' else f', {train}'
     if not self.drawn and self.kind != 'paper':
         suffix = f', {Path(self.train[train]).resolve().name}'
-    return Row('Softmax' + suffix, (), train, 'softmax')
+    return Row(name='Softmax' + suffix, loss='softmax', train=train)
 
 
 @patch
@@ -433,10 +435,11 @@ def masked(
         return self.data(f'{row.train}_true')
     if not row.masks:
         return None
-    folder, source = self.dest / 'generated' / row.train / row.masks, self.data(row.train)
+    folder, source = self.dest / 'generated' / row.train / row.masks_name, self.data(row.train)
     with self.alone(folder):
         if check or not (folder / 'recipe.jsonl').is_file():
-            self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
+            how = dict(skip_bad=self.skip_bad, **row.mask_options)
+            self.leave_out(mask_folder(source, folder, row.masks, **how)[1])
     return folder
 
 # %% ../../nbs/library/55_study.ipynb #8e9b980a
@@ -448,7 +451,7 @@ def report_name(
 ) -> str:
     "File name of the report on a row's masked faces"
     train = '' if row.train == 'casia' else f'-{row.train}'
-    return f'{self.kind}-{self.preset.name}{train}-{row.masks}-{seed}.json'
+    return f'{self.kind}-{self.preset.name}{train}-{row.masks_name}-{seed}.json'
 
 
 @patch
@@ -505,7 +508,7 @@ def report(
     keep = mask_probability(load_unet(segmenter), real) < 0.5
     embed = partial(embed_pixels, load_recognizer(evaluation))
     seconds = self._seconds_per_face(row, seed, real)
-    how = dict(m_keep=keep, seconds=seconds, name=row.masks, most=most)
+    how = dict(m_keep=keep, seconds=seconds, name=row.masks_name, most=most)
     found = report_folder(self.data(row.train), faces, embed, real, **how)
     found |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made)
     write_generator_report(found, path)
