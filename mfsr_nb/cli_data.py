@@ -130,7 +130,7 @@ def _print_masked(dest: str, method: str, done: int, bad: Iterable[str]) -> None
     for problem in bad:
         print(f'left out: {problem}', file=sys.stderr)
 
-
+# %% ../nbs/library/59a_cli_data.ipynb #clid0009
 @command
 def mfsr_mask(
     src: str,  # Data set in any layout; its full faces are masked
