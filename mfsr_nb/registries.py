@@ -74,13 +74,15 @@ class NestedProblem(ValueError):
 def check_settings(
     model: type[Section],  # What is expected
     values: Mapping,  # Nested settings by name
-    where: str,  # Names the file, the option or the method in messages
+    where: str | Callable[[tuple], str],  # Names file, option or method; or keys -> such a name
 ) -> Section:
     "The settings as a model; raises `InputError` that names the key and the remedy"
     try:
         return model.model_validate(as_tuples(values))
     except ValidationError as error:
-        raise InputError(f'{where}: {first_problem(error, model)}') from None
+        problem = first_problem(error, model)
+        place = where(problem.keys) if callable(where) else where
+        raise InputError(f'{place}: {problem}') from None
 
 # %% ../nbs/library/01a_registries.ipynb #regs0008
 def closest(
@@ -141,7 +143,7 @@ def _without_tags(keys: tuple) -> tuple:
     "The keys of a problem without the alternatives of its type"
     return (*keys[:1], *(key for key in keys[1:] if not _TAG.fullmatch(str(key))))
 
-
+# %% ../nbs/library/01a_registries.ipynb #regs0033
 def first_problem(
     error: ValidationError,  # Of pydantic
     model: type[Section],  # That was expected
