@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FULL', 'MASKED', 'DOMAINS', 'InputError', 'DistributedInfo', 'distributed_info', 'progress_callback',
-           'progress_display', 'progress', 'seed_everything', 'seed_worker', 'hardware', 'git_commit', 'environment']
+           'progress_display', 'progress', 'seed_everything', 'hardware', 'git_commit', 'environment']
 
 # %% ../nbs/library/01_core.ipynb #3731deff
 import io
@@ -152,15 +152,6 @@ def seed_everything(
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def seed_worker(
-    worker_id: int,  # Set by PyTorch; pass this function as `worker_init_fn` of a DataLoader
-) -> None:
-    "Seed Python and NumPy in a data loader's worker from the seed that PyTorch gave it"
-    seed = torch.initial_seed() % 2**32
-    random.seed(seed)
-    np.random.seed(seed)
 
 # %% ../nbs/library/01_core.ipynb #4453f391
 def _cpu():

@@ -461,7 +461,7 @@ def _find_finished(run, load, device):
     facts = {name: value for name, value in header.items() if name not in ('kind', 'model')}
     return load(run.weights, device), facts
 
-
+# %% ../../nbs/library/32_fit.ipynb #2107358d
 def _make_folder(dest):
     try:
         dest.mkdir(parents=True, exist_ok=True)

@@ -112,7 +112,8 @@ def train_loader(
 class CountSteps(Callback):
     "Counts the steps in the model, and begins each epoch where the count stands"
 
-    order, run_valid = 0, False
+    # after everything that belongs to the step
+    order, run_valid = 30, False
 
     def before_train(self) -> None:
         loader = train_loader(self.learn.dls)
