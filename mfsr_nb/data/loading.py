@@ -265,7 +265,7 @@ class SomeRows:
         pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3)
         rows: Sequence[int],  # Numbers of the images
     ):
-        self.pixels, self.rows = pixels, torch.as_tensor(np.asarray(rows))
+        self.pixels, self.rows = pixels, torch.tensor(np.array(rows))
 
     def __len__(self):
         return len(self.rows)
