@@ -49,7 +49,11 @@ setup(
     zip_safe=False,
     python_requires=f'>={settings["min_python"]}',
     install_requires=settings['requirements'].split(),
-    extras_require={'dev': settings['dev_requirements'].split()},
+    extras_require={
+        'dev': settings['dev_requirements'].split(),
+        'timm': settings['timm_requirements'].split(),
+        'dask': settings['dask_requirements'].split(),
+    },
     entry_points={
         'console_scripts': settings['console_scripts'].split(),
         'nbdev': [f'{library}={library}._modidx:d'],

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ENTRY_POINTS', 'PLUGIN_VARIABLE', 'LOSSES', 'MASKS', 'READERS', 'BACKBONES', 'GENERATORS', 'METRICS', 'register_loss',
            'register_mask', 'register_reader', 'register_backbone', 'register_generator', 'register_metric', 'Section',
-           'check_settings', 'closest', 'options_of', 'plugins', 'load_plugin', 'use_plugin', 'load_plugins', 'Method',
-           'Registry']
+           'as_tuples', 'Problem', 'NestedProblem', 'check_settings', 'closest', 'first_problem', 'options_of',
+           'plugins', 'load_plugin', 'use_plugin', 'load_plugins', 'Method', 'Registry', 'LossOptions']
 
 # %% ../nbs/library/01a_registries.ipynb #regs0003
 import hashlib
@@ -14,15 +14,16 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import pandas as pd
 from fastcore.basics import patch
@@ -35,18 +36,39 @@ from .core import InputError
 class Section(BaseModel):
     "Settings that belong together: immutable, without unknown names, and with strict types"
 
-    model_config = ConfigDict(
-        frozen=True, extra='forbid', strict=True, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(frozen=True, extra='forbid', strict=True)
 
 
-def _as_tuples(value: Any) -> Any:
+def as_tuples(
+    value: Any,  # Nested settings
+) -> Any:
     "Lists as tuples, which are immutable"
     if isinstance(value, Mapping):
-        return {key: _as_tuples(part) for key, part in value.items()}
+        return {key: as_tuples(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return tuple(_as_tuples(part) for part in value)
+        return tuple(as_tuples(part) for part in value)
     return value
+
+
+class Problem(NamedTuple):
+    "What is wrong with settings"
+
+    keys: tuple  # Where: the keys from the outermost section inward
+    text: str  # Value and remedy
+
+    def __str__(self) -> str:
+        return '.'.join(map(str, self.keys)) + self.text
+
+
+class NestedProblem(ValueError):
+    "Raised by a validator: a problem in a section that was checked on its own"
+
+    def __init__(
+        self,
+        problem: Problem,  # With the keys inside of the section
+    ):
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 def check_settings(
@@ -56,9 +78,9 @@ def check_settings(
 ) -> Section:
     "The settings as a model; raises `InputError` that names the key and the remedy"
     try:
-        return model.model_validate(_as_tuples(values))
+        return model.model_validate(as_tuples(values))
     except ValidationError as error:
-        raise InputError(f'{where}: {_first_problem(error, model)}') from None
+        raise InputError(f'{where}: {first_problem(error, model)}') from None
 
 # %% ../nbs/library/01a_registries.ipynb #regs0008
 def closest(
@@ -111,18 +133,36 @@ def _expected(kind: str, value: Any, message: str) -> str:
     return message.replace('Input should be', 'use').replace('Value error, ', '')
 
 
-def _first_problem(error: ValidationError, model: type[Section]) -> str:
-    "The first problem of a model as one line: key, value, remedy"
-    problem = error.errors(include_url=False)[0]
-    keys = tuple(part for part in problem['loc'] if not str(part).startswith('function-'))
-    key, value, kind = '.'.join(map(str, keys)), problem['input'], problem['type']
+# pydantic's names for the alternatives of a type
+_TAG = re.compile(r'(float|int|str|bool|nullable|(literal|tuple|function-|constrained-).*)')
+
+
+def _without_tags(keys: tuple) -> tuple:
+    "The keys of a problem without the alternatives of its type"
+    return (*keys[:1], *(key for key in keys[1:] if not _TAG.fullmatch(str(key))))
+
+
+def first_problem(
+    error: ValidationError,  # Of pydantic
+    model: type[Section],  # That was expected
+) -> Problem:
+    "The first problem of several, in one line"
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    keys, value, kind = _without_tags(problem['loc']), problem['input'], problem['type']
+    nested = problem.get('ctx', {}).get('error')
+    if isinstance(nested, NestedProblem):
+        return Problem((*keys, *nested.problem.keys), nested.problem.text)
     if kind == 'extra_forbidden':
         remedy = closest(keys[-1], _fields_at(model, keys[:-1]))
-        return f'{".".join(map(str, keys))}: unknown setting: {remedy}'
+        return Problem(keys, f': unknown setting: {remedy}')
     if kind == 'missing':
-        return f'{key}: is missing: add it'
-    shown = f'{key} {value!r}' if len(repr(value)) < 60 else key
-    return f'{shown}: {_expected(kind, value, problem["msg"])}' if key else problem['msg']
+        return Problem(keys, ': is missing: add it')
+    shown = f' {value!r}' if len(repr(value)) < 60 else ''
+    same = [other for other in problems if _without_tags(other['loc']) == keys]
+    wanted = [_expected(other['type'], value, other['msg']) for other in same]
+    remedy = ' or '.join([wanted[0], *(text.removeprefix('use ') for text in wanted[1:])])
+    return Problem(keys, f'{shown}: {remedy}')
 
 # %% ../nbs/library/01a_registries.ipynb #regs0011
 def _comments(make: Callable) -> dict[str, str]:
@@ -137,6 +177,7 @@ def options_of(
     make: Callable,  # A function or class
     supplied: tuple[str, ...] = (),  # Parameters that are not options
     name: str = 'Options',  # Of the model
+    base: type[Section] = Section,  # With further options
 ) -> type[Section]:
     "The parameters of a signature as a model; raises `InputError` on one without a type"
     target = make.__init__ if inspect.isclass(make) else make
@@ -151,7 +192,7 @@ def options_of(
         default = ... if parameter.default is parameter.empty else parameter.default
         description = comments.get(parameter.name, '')
         fields[parameter.name] = (hints[parameter.name], Field(default, description=description))
-    return create_model(name, __base__=Section, **fields)
+    return create_model(name, __base__=base, **fields)
 
 # %% ../nbs/library/01a_registries.ipynb #regs0023
 ENTRY_POINTS = 'mfsr_nb.plugins'
@@ -253,9 +294,12 @@ class Method:
         raise AttributeError(f'{self.kind} {self.name} has no {trait!r}')
 
 
-def _same_place(a: Callable, b: Callable) -> bool:
-    "The same definition, executed again, as in a notebook"
-    return (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+def _same_definition(a: Method, b: Method) -> bool:
+    "Is it the same definition, executed again, or changed in a notebook?"
+    if (a.of, a.make.__qualname__) != (b.of, b.make.__qualname__):
+        return False
+    modules = {a.make.__module__, b.make.__module__}
+    return len(modules) == 1 or '__main__' in modules
 
 # %% ../nbs/library/01a_registries.ipynb #regs0014
 class Registry(Mapping):
@@ -266,9 +310,11 @@ class Registry(Mapping):
         kind: str,  # What the methods are, in messages
         modules: tuple[str, ...] = (),  # Modules of the library that register some
         supplied: tuple[str, ...] = (),  # Parameters that the library passes: no options
+        base: type[Section] = Section,  # Options that all of them have, for their callers
         **traits,  # Traits and their defaults
     ):
         self.kind, self.modules, self.supplied, self.traits = kind, modules, supplied, traits
+        self.base = base
         self._methods: dict[str, Method] = {}
         self._loaded = False
 
@@ -276,6 +322,7 @@ class Registry(Mapping):
         self,
         name: str,  # How commands, presets and tables call it
         options: type | None = None,  # A `Section` or dataclass; by default from the signature
+        passes_to: Callable | None = None,  # What gets its `**kwargs`, and has further options
         **traits,  # As for this registry
     ) -> Callable[[Callable], Callable]:
         "Decorator for a function or class; raises `InputError` on a name that is taken"
@@ -284,7 +331,7 @@ class Registry(Mapping):
             raise InputError(f'{self.kind} {name}: unknown trait {unknown[0]!r}: {remedy}')
 
         def add(make: Callable) -> Callable:
-            model = self._options_model(name, make, options)
+            model = self._options_model(name, options or make, passes_to)
             self._add(Method(self.kind, name, make, model, self.traits | traits))
             return make
 
@@ -294,28 +341,34 @@ class Registry(Mapping):
         self,
         name: str,  # Its own name
         of: str,  # The method that it varies
-        **changes,  # Settings that differ
+        changes: Mapping,  # Settings that differ
+        **traits,  # Traits that differ
     ) -> None:
         "Register a method with other settings under a name of its own"
         base = self._methods[of]
         how = dict(of=of, changes=changes)
-        self._add(Method(self.kind, name, base.make, base.options, base.traits, **how))
+        both = base.traits | traits
+        self._add(Method(self.kind, name, base.make, base.options, both, **how))
 
-    def _options_model(self, name: str, make: Callable, options: type | None) -> type[Section]:
-        if options is None:
-            return options_of(make, self.supplied, name)
-        if is_dataclass(options):
-            return options_of(options, (), name)
-        return options
+    def _options_model(self, name: str, source: Any, passes_to: Callable | None) -> type[Section]:
+        "The options that a signature, a dataclass or a `Section` describes"
+        if isinstance(source, type) and issubclass(source, Section):
+            return source
+        base = self.base
+        if passes_to:
+            base = options_of(passes_to, self.supplied, name, base)
+        return options_of(source, self.supplied, name, base)
 
     def _add(self, method: Method) -> None:
         old = self._methods.get(method.name)
-        if old and not (_same_place(old.make, method.make) and old.of == method.of):
+        if old and not _same_definition(old, method):
             raise InputError(
                 f'{self.kind} {method.name!r} is registered twice, in {old.where} and in '
                 f'{method.where}: rename one of them'
             )
-        self._methods[method.name] = method
+        # in a notebook, its own definition stays when the library is imported later
+        if not old or old.make.__module__ != '__main__' or method.make.__module__ == '__main__':
+            self._methods[method.name] = method
 
     def _load(self) -> None:
         "Import the modules of the library that register methods, and the plugins"
@@ -368,7 +421,8 @@ def create(
     make, options = self[name].make, self.settings(name, values)
     accepted = inspect.signature(make).parameters
     given = {key: value for key, value in supplied.items() if key in accepted}
-    chosen = {key: getattr(options, key) for key in type(options).model_fields}
+    own = [key for key in type(options).model_fields if key not in self.base.model_fields]
+    chosen = {key: getattr(options, key) for key in own}
     return make(**given, **chosen)
 
 
@@ -385,14 +439,19 @@ def table(self: Registry) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis(self.kind)
 
 # %% ../nbs/library/01a_registries.ipynb #regs0021
+class LossOptions(Section):
+    "Options of the training that every loss has"
+
+    clip: Annotated[float, Field(ge=0, description='Largest norm of the gradient; 0: none')] = 0.0
+
+
 LOSSES = Registry(
     'loss',
     modules=('mfsr_nb.recognition.losses', 'mfsr_nb.recognition.dcr', 'mfsr_nb.recognition.dfm'),
     supplied=('n_ids', 'dim'),
-    # the classifier that it needs, one of `HEADS`
-    head='linear',
-    # a `PartialMethod`: the loss trains a network of its own
-    method=None,
+    base=LossOptions,
+    # where the method trains a network of its own: how
+    partial=None,
 )
 MASKS = Registry(
     'masking method',
@@ -410,10 +469,19 @@ READERS = Registry(
     priority=0,
 )
 BACKBONES = Registry(
-    'backbone', modules=('mfsr_nb.recognition.backbones',), supplied=('init', 'size')
+    'backbone',
+    modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
+    supplied=('init', 'size'),
 )
 GENERATORS = Registry(
-    'generator', modules=('mfsr_nb.generators.pipeline',), supplied=('section', 'seed', 'S', 'C')
+    'generator',
+    modules=('mfsr_nb.generators.iamgan', 'mfsr_nb.generators.attribute_gans'),
+    # does it need a segmentation network and a classifier of the full faces?
+    helpers=False,
+    # makes the network from the header of its weights
+    build=None,
+    # of generators that are conditioned on an attribute: the class of the network
+    network=None,
 )
 METRICS = Registry(
     'metric', modules=('mfsr_nb.protocol.metrics',), supplied=('scores', 'same', 'ranks')

@@ -11,7 +11,6 @@ __all__ = ['expect_input_error', 'Captured', 'CommandResult', 'captured', 'run_c
 # %% ../nbs/library/testing.ipynb #t0000004
 import contextlib
 import hashlib
-import inspect
 import io
 import json
 import multiprocessing
@@ -79,32 +78,18 @@ def captured(
     return Captured(value, out.getvalue(), err.getvalue())
 
 # %% ../nbs/library/testing.ipynb #t0000012
-def _exit_code(code: Any) -> int:
-    "The exit code that Python makes of the argument of `SystemExit`; a text is printed"
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-        return 1
-    return code or 0
-
-
 def run_command(
-    command: Callable,  # made by fastcore's `call_parse`
+    command: Callable,  # of `mfsr_nb.command`
     args: str | Sequence[str] = '',  # of the command line; a text is split as a shell splits it
 ) -> CommandResult:
     "Run a console script in this process"
-    from fastcore.script import anno_parser
-
-    function = getattr(command, '__wrapped__', command)
     words = shlex.split(args) if isinstance(args, str) else [str(arg) for arg in args]
 
     def run() -> int:
         try:
-            options = vars(anno_parser(function).parse_args(words))
-            known = inspect.signature(function).parameters
-            function(**{name: value for name, value in options.items() if name in known})
+            return command.main(words)
         except SystemExit as stop:
-            return _exit_code(stop.code)
-        return 0
+            return stop.code or 0
 
     code, out, err = captured(run)
     return CommandResult(code, out.strip(), err.strip())

@@ -18,14 +18,14 @@ from common import ROOT, get_config, short_name
 LIB = get_config().lib_path
 # A module imports from its own tier and from those before it.
 TIERS = (
-    ('core', 'registries', 'presets', 'stats', 'augment', 'plots'),
+    ('core', 'registries', 'schema', 'presets', 'stats', 'augment', 'plots'),
     ('engine', 'world', 'protocol'),
     ('data',),
     ('masks',),
     ('recognition',),
     ('generators',),
     ('study',),
-    ('cli', 'testing'),
+    ('command', 'cli_data', 'cli', 'testing'),
 )
 TIER_OF = {}
 for number, wings in enumerate(TIERS):

@@ -27,7 +27,8 @@ from mfsr_nb.core import InputError
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.recordio import write_recordio
 from mfsr_nb.engine.weights import open_tensors
-from mfsr_nb.presets import load_preset, settings, to_dataclass
+from mfsr_nb.presets import load_preset, settings
+from mfsr_nb.schema import World
 from mfsr_nb.study.registry import read_runs
 from mfsr_nb.study.reproduce import shorten_training
 from mfsr_nb.study.rows import rows
@@ -81,7 +82,7 @@ def world_settings(size: int, people: int, images: int) -> object:
         seg=dict(images=max(4, people)),
         rec=dict(identities=people, full=2, masked=2),
     )
-    return to_dataclass(dict(world=world)).world
+    return World(**world)
 
 
 def write_sets(folder: Path, people: int, images: int) -> DataSets:

@@ -37,20 +37,20 @@ from mfsr_nb.data.loading import to_square
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.fit import has_bf16
 from mfsr_nb.generators.attribute_gans import (
-    ATTRIBUTE_GANS,
     AttributeGAN,
     AttributeGANLoss,
-    make_attribute_gan,
+    attribute_gans,
     train_attribute_gan,
 )
-from mfsr_nb.generators.gan import CycleGAN, CycleLoss
+from mfsr_nb.generators.gan import CycleGAN, CycleLoss, build_generator
 from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
-from mfsr_nb.generators.pipeline import VARIANTS, Classifier, generator_settings, with_steps
+from mfsr_nb.generators.pipeline import Classifier, generator_settings, with_steps
 from mfsr_nb.masks.unet import UNet, train_unet
-from mfsr_nb.presets import load_preset, settings, to_dataclass
-from mfsr_nb.recognition.dfm import PARTIAL, train_partial
+from mfsr_nb.presets import changed, load_preset, settings
+from mfsr_nb.recognition.dfm import train_partial
 from mfsr_nb.recognition.recognizer import Recognizer, loss_settings
 from mfsr_nb.recognition.train import train_recognizer
+from mfsr_nb.registries import GENERATORS, LOSSES
 from mfsr_nb.study.plan import plan
 from mfsr_nb.study.rows import rows
 from mfsr_nb.study.study import Study
@@ -63,7 +63,9 @@ RATES = (20, 100)
 NEVER = 10**9
 # presets whose images are larger are too slow here: they are projected and not run
 SMALL_IMAGE = 64
+PARTIAL = tuple(name for name, loss in LOSSES.items() if loss.partial)
 RECOGNIZERS = ('softmax', 'dcr', *PARTIAL, 'dfm, matching')
+ATTRIBUTE_GANS = attribute_gans()
 GANS = ('cyclegan', 'iamgan', *ATTRIBUTE_GANS)
 TRANSLATORS = ('iamgan', *ATTRIBUTE_GANS)
 
@@ -196,7 +198,7 @@ def identities(preset: object) -> int:
     "Identities of the training set"
     if preset.world is None:
         return preset.data.train_sets.casia.identities
-    return preset.world.casia['identities']
+    return preset.world.casia.identities
 
 
 def recognizer(preset: object, size: int) -> Recognizer:
@@ -226,8 +228,7 @@ def measured_batch(machine: Machine, preset: object, batch: int, least: int = 1)
 
 def long_schedule(preset: object, steps: int) -> object:
     "A schedule that does not end while it is measured"
-    changes = dict(steps=steps, milestones=[])
-    return to_dataclass(settings(preset.recognition.schedule.casia) | changes)
+    return changed(preset.recognition.schedule.casia, steps=steps, milestones=[])
 
 
 # ---- measuring
@@ -312,7 +313,7 @@ def inference_function(preset: object, what: str) -> tuple[torch.nn.Module, Call
         return net, net, preset.iamgan.image_size
     generator = generator_settings(preset, what)
     config = settings(generator.generator)
-    net = make_attribute_gan(what, size=generator.image_size, **config).eval()
+    net = build_generator(what, size=generator.image_size, **config).eval()
     return net, net.translate, generator.image_size
 
 
@@ -393,8 +394,8 @@ def recognition_net(preset: object, name: str) -> torch.nn.Module:
     if name not in PARTIAL:
         return recognizer(preset, preset.recognition.image_size)
     recognition = load_preset(preset.name, recognition=dict(init='random')).recognition
-    make = PARTIAL[name][1]
-    return make(identities(preset), recognition, getattr(preset.losses, name), 3000)
+    build = LOSSES[name].partial.build
+    return build(identities(preset), recognition, preset.losses[name], 3000)
 
 
 def count_recognizer(preset: object, loss: str) -> Counted:
@@ -411,7 +412,7 @@ def count_recognizer(preset: object, loss: str) -> Counted:
         outputs = net(x)
         # Interpret-FR's loss has products of maps, which count
         if name == 'interpret_fr':
-            loss_function = PARTIAL[name][2](preset.losses.interpret_fr)
+            loss_function = LOSSES[name].make(preset.losses.interpret_fr)
             value = loss_function(outputs, torch.zeros(batch, dtype=torch.long), None)
         else:
             value = total(outputs)
@@ -463,7 +464,7 @@ def count_gan(preset: object, name: str) -> Counted:
     own = generator_settings(preset, name)
     # a pool of earlier images cannot be filled with shapes
     pool = {} if name in ATTRIBUTE_GANS else dict(pool_size=0)
-    own = to_dataclass(settings(own) | pool, 'Section')
+    own = changed(own, **pool)
     batch = own.batch_size
     if name in ATTRIBUTE_GANS:
         batch = own.batch_size // 2 * own.n_critic
@@ -590,9 +591,9 @@ def image_counts(preset: object) -> Images:
     train = {}
     for name in sets:
         part = getattr(world, name)
-        train[name] = part['identities'] * part['images']
-    test = world.rec['identities'] * (world.rec['full'] + world.rec['masked'])
-    return Images(train, test, world.seg['images'])
+        train[name] = part.identities * part.images
+    test = world.rec.identities * (world.rec.full + world.rec.masked)
+    return Images(train, test, world.seg.images)
 
 
 def run_parts(preset: object, row: object, test: int) -> dict[str, int]:
@@ -601,7 +602,7 @@ def run_parts(preset: object, row: object, test: int) -> dict[str, int]:
     if (row.loss, row.masks) == ('softmax', ''):
         return dict(embed=test)
     steps = getattr(preset.recognition.schedule, row.train).steps
-    loss = row.loss if row.loss in PARTIAL else loss_settings(preset, row.loss)[0]
+    loss = loss_settings(preset, row.loss)[0]
     step = loss if loss in ('dcr', *PARTIAL) else 'softmax'
     if loss != 'dfm':
         return {f'step {step}': steps, 'embed': test}
@@ -635,7 +636,7 @@ def parts_of(preset: object, kind: str, row: object) -> dict[str, int]:
         return {'step softmax': getattr(preset.recognition.schedule, rest[0]).steps}
     if what == 'segmenter':
         return segmenter_parts(preset, images.labelled)
-    if what == 'masks' and rest[0] in VARIANTS:
+    if what == 'masks' and rest[0] in GENERATORS:
         return mask_parts(preset, rest[0], images.train[rest[1]])
     if what == 'report':
         return dict(embed=1000, find=500)

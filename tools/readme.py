@@ -1,6 +1,6 @@
 """Write README.md from nbs/index.ipynb, with its pictures in nbs/images.
 
-GitHub then shows what the notebook shows.
+GitHub then shows what the notebook shows. The notebook's lists of pages are brought up to date.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from docs import (
     shown_outputs,
     without_attributes,
 )
+from front_page import update, with_tables
 
 HIDDEN = {'hide', 'export', 'exporti', 'default_exp'}
 NOTE = '<!-- Made from {} by tools/readme.py: edit the notebook, then run `make readme`. -->\n\n'
@@ -189,6 +190,9 @@ def stale() -> list[str]:
     "Files that are not as `build` would make them"
     files = build()
     changed = []
+    cells = json.loads(index_notebook().read_text(encoding='utf-8'))['cells']
+    if any(with_tables(source(cell)) != source(cell) for cell in cells):
+        changed.append(index_notebook())
     for path, content in files.items():
         if not path.exists() or path.read_bytes() != content:
             changed.append(path)
@@ -206,6 +210,8 @@ def main() -> None:
     if not options.notebook.exists():
         sys.exit(f'{short_name(options.notebook)}: no such notebook')
     notebook = options.notebook.resolve()
+    if update(notebook):
+        print(f'readme: lists of pages in {short_name(notebook)}')
     files = build(notebook, options.out.resolve())
     changed = [short_name(path) for path, content in files.items() if write(path, content)]
     for picture in orphans(files, notebook):

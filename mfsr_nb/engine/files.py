@@ -33,7 +33,8 @@ def atomic_write(
         raise InputError(
             f'{path.parent}: cannot make this folder ({error.strerror}): choose another destination'
         ) from error
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    # processes of two machines may have the same number
+    temporary = path.with_name(f'.{path.stem}.{uuid.uuid4().hex[:12]}.part{path.suffix}')
     try:
         yield temporary
         os.replace(temporary, path)

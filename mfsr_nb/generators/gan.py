@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['zoom', 'UnpairedBatches', 'draw_unpaired', 'gan_dls', 'image_strip', 'flat_linear', 'linear_ramp', 'Adversarial',
            'CycleGAN', 'cycle_loss', 'mfg_loss', 'CycleLoss', 'phase_parameters', 'by_phase', 'AdversarialTrainer',
-           'phase_rates', 'FlatLinear', 'GANLearner', 'gan_learner', 'Samples', 'cpu_threads', 'load_generator',
-           'train_gan']
+           'phase_rates', 'FlatLinear', 'GANLearner', 'gan_learner', 'Samples', 'cpu_threads', 'build_generator',
+           'load_generator', 'train_gan']
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #82ddaf58
 import copy
@@ -42,6 +42,7 @@ from mfsr_nb.generators.networks import (
 )
 from ..plots import image_sheet, show
 from ..presets import config_hash, settings
+from ..registries import GENERATORS
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #ee3ad491
 def zoom(
@@ -525,13 +526,20 @@ def cpu_threads(
         torch.set_num_threads(before)
 
 
+def build_generator(
+    method: str = 'cyclegan',  # A registered generator
+    **config: Any,  # Settings of its network
+) -> nn.Module:
+    "An untrained generator from the header of its weights; raises `InputError` on an unknown one"
+    return GENERATORS[method].build(method=method, **config)
+
+
 def load_generator(
     path: str | Path,  # File that `train_gan` wrote
     device: str | torch.device = 'cpu',
-    build: Callable[..., nn.Module] = Generator,  # Takes the `config` of a generator as keywords
 ) -> nn.Module:
-    "A generator in evaluation mode; raises `InputError` on wrong or damaged weights"
-    return load_weights(path, 'generator', build, device=device, wrote='mfsr_gan')
+    "A generator of any method in evaluation mode; raises `InputError` on wrong or damaged weights"
+    return load_weights(path, 'generator', build_generator, device=device, wrote='mfsr_gan')
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #0607aa14
 def _kept_generator(model):

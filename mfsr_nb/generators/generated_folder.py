@@ -172,10 +172,10 @@ def implausible_mask_fractions(
 # %% ../../nbs/paper/18_generated_folder.ipynb #1818aa07
 def _find_generator(weights, method, device):
     "The generator in evaluation mode; raises `InputError` where it is of another method"
-    from mfsr_nb.generators.attribute_gans import load_attribute_gan
+    from mfsr_nb.generators.gan import load_generator
 
     is_module = isinstance(weights, torch.nn.Module)
-    generator = weights.to(device).eval() if is_module else load_attribute_gan(weights, device)
+    generator = weights.to(device).eval() if is_module else load_generator(weights, device)
     own = generator.config['method']
     if own != method:
         name = 'weights' if is_module else weights

@@ -25,18 +25,15 @@ from ..data.loading import Streamed, load_pixels
 from ..data.readers import find_images
 from ..engine.files import atomic_write
 from ..engine.weights import file_hash
-from mfsr_nb.generators.attribute_gans import (
-    ATTRIBUTE_GANS,
-    attribute_gan_settings,
-    train_attribute_gan,
-)
+from .attribute_gans import attribute_gan_settings
 from .gan import zoom
-from .iamgan import train_iamgan
 from .networks import images_to_tensor
 from ..masks.unet import load_unet, train_unet
-from ..presets import config_hash, settings, to_dataclass
+from ..presets import changed, config_hash, settings
 from ..recognition.recognizer import Recognizer, fingerprint, load_recognizer, training_set
 from ..recognition.train import train_recognizer
+from ..registries import GENERATORS, Section
+from ..schema import Preset
 
 # %% ../../nbs/library/34_generators.ipynb #d86a7e97
 class Classifier(nn.Module):
@@ -57,57 +54,46 @@ class Classifier(nn.Module):
         return net.head(net.neck(features.float()))
 
 # %% ../../nbs/library/34_generators.ipynb #d1021ccb
-VARIANTS = dict(
-    iamgan={},
-    cyclegan=dict(lambda2=dict(start=0.0, end=0.0)),
-    iamgan_wo_rec=dict(terms=dict(rec=0.0)),
-    iamgan_wo_cls=dict(terms=dict(cls=0.0)),
-    # what the paper leaves open
-    iamgan_log=dict(gan_mode='vanilla'),
-    iamgan_scratch=dict(classifier=dict(init='scratch')),
-    iamgan_sum=dict(reduction='sum'),
-    **{name: {} for name in ATTRIBUTE_GANS},
-)
+# TEMPORARY
+VARIANTS = GENERATORS
 
 
-def _sum_norms(options):
+def _sum_norms(section: Section) -> Section:
     "Norms as sums over pixels and channels: weights multiplied by the number of values"
-    n_values = 3 * options['image_size'] ** 2
-    options['terms']['rec'] *= n_values
-    for end in ('start', 'end'):
-        options['lambda1'][end] *= n_values
+    n_values = 3 * section.image_size**2
+    ramp = dict(start=section.lambda1.start * n_values, end=section.lambda1.end * n_values)
+    return changed(section, terms=dict(rec=section.terms.rec * n_values), lambda1=ramp)
 
 
 def generator_settings(
-    preset: Any,
-    name: str,  # One of `VARIANTS`
-) -> Any:  # A section for `train_iamgan` or `train_attribute_gan`
+    preset: Preset,
+    name: str,  # A registered generator, or a variant of one
+) -> Section:  # For its training
     "What a preset says about a generator; raises `InputError` on an unknown one"
-    if name not in VARIANTS:
-        raise InputError(f'unknown generator {name!r}: use one of {", ".join(VARIANTS)}')
-    if name in ATTRIBUTE_GANS:
+    method = GENERATORS[name]
+    if method.network:
         return attribute_gan_settings(preset, name)
-    options = settings(preset.iamgan)
-    changes = dict(VARIANTS[name])
+    base = method.of or name
+    section = preset.iamgan if base == 'iamgan' else preset.generators[base]
+    section = GENERATORS.settings(base) if section is None else section
+    changes = dict(method.changes)
     if changes.pop('reduction', '') == 'sum':
-        _sum_norms(options)
-    for key, value in changes.items():
-        options[key] = options[key] | value if isinstance(value, dict) else value
-    return to_dataclass(options, 'Section')
+        section = _sum_norms(section)
+    return changed(section, **changes) if changes else section
 
 # %% ../../nbs/library/34_generators.ipynb #3434aa18
 def with_steps(
-    section: Any,  # From `generator_settings`
+    section: Section,  # From `generator_settings`
     steps: int,  # Number of steps wanted
-) -> Any:  # The section with this number of steps
+) -> Section:  # The section with this number of steps
     "Another number of steps; schedule and ramps are scaled with it"
-    options = settings(section)
-    scale = steps / options['steps']
-    options['schedule'] = {key: round(scale * at) for key, at in options['schedule'].items()}
+    scale = steps / section.steps
+    schedule = {key: round(scale * at) for key, at in settings(section.schedule).items()}
+    changes = dict(steps=steps, schedule=schedule)
     for key in ('lambda1', 'lambda2'):
-        if key in options:
-            options[key]['ramp_steps'] = round(scale * options[key]['ramp_steps'])
-    return to_dataclass(options | dict(steps=steps), 'Section')
+        if hasattr(section, key):
+            changes[key] = dict(ramp_steps=round(scale * getattr(section, key).ramp_steps))
+    return changed(section, **changes)
 
 # %% ../../nbs/library/34_generators.ipynb #862d77d7
 def _write_unmasked(row, image_path, label_path, skip_bad):
@@ -360,7 +346,7 @@ def make_generator(
     masked: str | Path,  # Data set or folder of masked faces
     dest: str | Path,  # Folder of the run
     preset: Any,
-    name: str = 'iamgan',  # One of `VARIANTS`
+    name: str = 'iamgan',  # A registered generator, or a variant of one
     S: str | Path | None = None,  # File of S; IAMGAN's variants need one
     C: str | Path | None = None,  # File of a recognizer of F; None: train in `dest/classifier`
     seed: int = 0,  # Of initialization and batches
@@ -378,10 +364,8 @@ def make_generator(
     m, masked_name = unpaired_masked_images(masked, section.image_size, skip_bad)
     data = dict(f=f, m=m, labels=table.label.to_numpy(), dest=dest, section=section, seed=seed)
     names = [fingerprint(table), masked_name]
-    if name in ATTRIBUTE_GANS:
-        return train_attribute_gan(**data, data=names, **kwargs)
-    helpers = Helpers()
-    if name != 'cyclegan':
+    method = GENERATORS[name]
+    if method.helpers:
         helpers = _find_helpers(
             FullFaces(full, table, f),
             Path(dest) / 'classifier',
@@ -392,5 +376,6 @@ def make_generator(
             seed=seed,
             skip_bad=skip_bad,
         )
-    networks = dict(S=helpers.segmenter, C=helpers.classifier)
-    return train_iamgan(**data, **networks, data=names + [*helpers.names], desc=name, **kwargs)
+        kwargs |= dict(S=helpers.segmenter, C=helpers.classifier)
+        names += helpers.names
+    return method.make(**data, data=names, desc=name, **kwargs)

@@ -8,7 +8,7 @@ __all__ = ['vector_norms', 'pairwise_distances', 'negative_mask', 'positive_mask
            'CenterBank', 'LastBatch', 'DCRLoss', 'diagnostics', 'DCR']
 
 # %% ../../nbs/paper/08_dcr.ipynb #d5214c80
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from mfsr_nb.recognition.losses import (
     distances,
     exact,
 )
+from ..registries import LOSSES, register_loss
 
 # %% ../../nbs/paper/08_dcr.ipynb #497bb262
 def vector_norms(
@@ -314,12 +315,12 @@ class DCRLoss(StatefulLoss):
         gamma: float = 0.75,  # Weight of L_c (eq. 11), 0 to below 1; 0 leaves it out
         beta: float = 0.5,  # Momentum of the centers (eq. 12), 0 to 1
         single: float = 1.0,  # Weight of L_s; 0 leaves it out
-        cross_positive: str = 'image',  # `image` (eq. 10) or `center`
+        cross_positive: Literal['image', 'center'] = 'image',  # In eq. 10
         squared: bool = False,  # Squared distances?
         normalize: bool = True,  # L2-normalized features?
-        update: str = 'after',  # Update the centers `after` the loss, or `before`
+        update: Literal['after', 'before'] = 'after',  # Move the centers after the loss?
         renormalize: bool = False,  # L2-normalized centers?
-        negatives: str = 'batch',  # Centers of eq. 9: of the `batch`, or `all`
+        negatives: Literal['batch', 'all'] = 'batch',  # Centers of eq. 9
     ):
         super().__init__()
         _check_weights(a_s, a_c, gamma, single)
@@ -397,6 +398,7 @@ def diagnostics(
     )
 
 # %% ../../nbs/paper/08_dcr.ipynb #c6bb474d
+@register_loss('dcr', passes_to=DCRLoss)
 class DCR(nn.Module):
     "Joint supervision by softmax and DCR; raises `InputError` as `DCRLoss` does"
 
@@ -422,3 +424,13 @@ class DCR(nn.Module):
         loss = self.softmax_weight * softmax + self.dcr_weight * dcr
         self.parts = dict(loss=loss.detach(), softmax=softmax.detach()) | self.dcr.parts
         return loss
+
+# %% ../../nbs/paper/08_dcr.ipynb #dcrvar02
+LOSSES.variant('dcr_wo_L_c', of='dcr', changes=dict(gamma=0.0))
+LOSSES.variant('dcr_wo_L_s', of='dcr', changes=dict(single=0.0))
+LOSSES.variant('dcr_squared', of='dcr', changes=dict(squared=True))
+LOSSES.variant('dcr_any_length', of='dcr', changes=dict(normalize=False))
+LOSSES.variant('dcr_before', of='dcr', changes=dict(update='before'))
+LOSSES.variant('dcr_center', of='dcr', changes=dict(cross_positive='center'))
+LOSSES.variant('dcr_all_negatives', of='dcr', changes=dict(negatives='all'))
+LOSSES.variant('dcr_unit_centers', of='dcr', changes=dict(renormalize=True))

@@ -50,7 +50,7 @@ def _identity_batches(table: pd.DataFrame, recognition: Any, seed: int) -> Ident
 
 def _batch_change(recognition: Any, seed: int) -> Callable | None:
     "The photometric augmentation of whole batches, if the preset has one"
-    if not hasattr(recognition.augment, 'snapshot'):
+    if recognition.augment.snapshot is None:
         return None
     return partial(photometric_augment, seed=seed, a=recognition.augment.snapshot)
 

@@ -25,17 +25,16 @@ from fastai.learner import Learner
 from fastai.torch_core import get_model
 from torch import Tensor, nn
 
-from ..core import FULL, InputError, distributed_info
+from ..core import FULL, distributed_info
 from ..data.loading import Streamed
 from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
 from ..engine.loaders import CountSteps
 from ..engine.weights import open_tensors
 from ..plots import image_sheet, show
-from ..presets import config_hash, load_preset, settings, to_dataclass
+from ..presets import changed, config_hash, load_preset
 from .loaders import face_dls, recognition_section
 from .losses import StatefulLoss, batch_hard, make_loss
 from mfsr_nb.recognition.recognizer import (
-    LOSS_NAMES,
     Recognizer,
     fingerprint,
     load_recognizer,
@@ -47,6 +46,8 @@ from mfsr_nb.recognition.validation import (
     search_rows,
     search_table,
 )
+from ..registries import LOSSES
+from ..schema import Schedule
 
 # %% ../../nbs/paper/11_training.ipynb #6d2bed9c
 def lr_at(
@@ -166,15 +167,13 @@ def _copy_matching(network: nn.Module, file: str | Path) -> None:
 def build_training_model(
     n_ids: int,  # Training identities
     recognition: Any,  # Recognition section of a preset
-    loss: str = 'softmax',  # A key of `LOSS_NAMES`
+    loss: str = 'softmax',  # A registered loss
     options: Mapping = (),  # Options of the loss
     device: str | torch.device = 'cpu',  # Where it will be trained
     start: str | Path | None = None,  # File of a recognizer to begin with
 ) -> Recognizer:  # With `loss`, and `ema` if the preset asks for it
     "A new recognizer with its loss; raises `InputError` on an unknown loss"
-    if loss not in LOSS_NAMES:
-        raise InputError(f'unknown loss {loss!r}: use one of {", ".join(LOSS_NAMES)}')
-    neck = recognition.neck
+    neck, method = recognition.neck, LOSSES[loss]
     network = Recognizer(
         n_ids,
         recognition.backbone,
@@ -183,14 +182,14 @@ def build_training_model(
         pool=neck.pool,
         normalize=recognition.normalize_input,
         init=recognition.init,
-        head=LOSS_NAMES[loss].head,
+        head=getattr(method.make, 'head', 'linear'),
     )
     if start:
         _copy_matching(network, start)
         network.n_steps.zero_()
     network.bf16 = recognition.precision == 'bf16' and has_bf16(torch.device(device).type)
     network.ema = copy.deepcopy(network).requires_grad_(False) if recognition.ema else None
-    network.loss = make_loss(loss, n_ids, neck.linear, dict(options), table=LOSS_NAMES)
+    network.loss = make_loss(loss, n_ids, neck.linear, dict(options))
     return network
 
 
@@ -255,7 +254,7 @@ class FaceLearner(Learner):
 # %% ../../nbs/paper/11_training.ipynb #b1100025
 def _with_backbone(recognition: Any, name: str | None) -> Any:
     "The section with another backbone"
-    return to_dataclass(settings(recognition) | dict(backbone=name)) if name else recognition
+    return changed(recognition, backbone=name) if name else recognition
 
 
 def _network(dls: DataLoaders, preset: Any, backbone: str | None, loss: Any) -> Recognizer:
@@ -319,12 +318,11 @@ def start_weights(
     **kwargs,  # For `train_recognizer`: device, every
 ) -> Path | None:  # None: the preset has no `start`
     "File of the weights that runs of this seed begin with; they are trained if necessary"
-    if not hasattr(recognition, 'start'):
+    if recognition.start is None:
         return None
-    options = settings(recognition)
-    schedule = options.pop('start')
-    options['optimizer'] |= dict(lr=schedule.pop('lr'))
-    recognition, schedule = to_dataclass(options), to_dataclass(schedule)
+    schedule = Schedule(**recognition.start.model_dump(exclude={'lr'}))
+    optimizer = dict(lr=recognition.start.lr)
+    recognition = changed(recognition, start=None, optimizer=optimizer)
     rows = np.flatnonzero(table.domain == FULL)
     table = table.iloc[rows].reset_index(drop=True)
     name = config_hash(recognition, schedule, data_identity(table))[:6]
@@ -357,7 +355,7 @@ def train_recognizer(
     dest: str | Path,  # Folder of the run
     r: Any,  # Recognition section of a preset
     schedule: Any,  # steps, milestones, gamma, warmup: a schedule of the preset
-    loss: str = 'softmax',  # A key of `LOSS_NAMES`
+    loss: str = 'softmax',  # A registered loss
     options: Mapping = (),  # Options of the loss; `clip`: largest norm of the gradient
     seed: int = 0,  # Of initialization and batches
     desc: str = 'training',  # Text of the progress bar

@@ -9,9 +9,9 @@ __all__ = ['choose_rows', 'seed_list', 'rows_for_dataset', 'shorten_training', '
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from fnmatch import fnmatch
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -21,10 +21,12 @@ from tqdm import tqdm
 from ..core import InputError
 from ..data.dataset import open_pixels, read
 from ..engine.files import exclusive_lock
-from ..generators.pipeline import VARIANTS, with_steps
+from ..generators.pipeline import with_steps
 from ..masks.generator_report import write_generator_report
-from ..presets import load_preset, settings, to_dataclass
+from ..presets import changed, load_preset, settings
 from ..recognition.attention import write_attention
+from ..registries import GENERATORS, Section
+from ..schema import Preset, Schedule
 from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan
@@ -132,7 +134,7 @@ def rows_for_dataset(
             'no --masked and --labelled: rows with learned generators '
             '(CycleGAN, StarGAN, AttGAN, SaGAN, IAMGAN) are left out'
         )
-        found = [row for row in found if row.masks not in VARIANTS]
+        found = [row for row in found if row.masks not in GENERATORS]
     if not found:
         raise InputError(
             f'none of these {len(todo)} rows can be trained on {train}: use tables 1 or 2'
@@ -140,40 +142,45 @@ def rows_for_dataset(
     return found
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5800004
-def _shorten_schedule(schedule: dict, fraction: float) -> dict:
+def _shorten_schedule(schedule: Schedule, fraction: float) -> dict:
     "A recognizer's schedule with a fraction of its steps"
-    return schedule | dict(
-        steps=max(2, round(fraction * schedule['steps'])),
-        milestones=[round(fraction * milestone) for milestone in schedule['milestones']],
-        warmup=round(fraction * schedule['warmup']),
+    return dict(
+        steps=max(2, round(fraction * schedule.steps)),
+        milestones=[round(fraction * milestone) for milestone in schedule.milestones],
+        warmup=round(fraction * schedule.warmup),
     )
 
 
-def _shorten_generator(generator: SimpleNamespace, fraction: float) -> dict:
+def _shorten_generator(generator: Section, fraction: float) -> dict:
     "A generator's settings with a fraction of its steps"
     return settings(with_steps(generator, max(2, round(fraction * generator.steps))))
 
 
 def shorten_training(
-    preset: SimpleNamespace,
+    preset: Preset,
     fraction: float,  # Of all steps, above 0 to 1
-) -> SimpleNamespace:
+) -> Preset:
     "The preset with a fraction of each training, at least two steps; raises `InputError`"
     if not 0 < fraction <= 1:
         raise InputError(f'--fraction {fraction}: use a number above 0, to 1')
     if fraction == 1:
         return preset
-    shortened = settings(preset)
-    schedules = shortened['recognition']['schedule']
-    for name, schedule in schedules.items():
+    schedules, generators = {}, {}
+    for name in ('casia', 'vggface2'):
+        schedule = getattr(preset.recognition.schedule, name)
         schedules[name] = _shorten_schedule(schedule, fraction)
-    epochs = shortened['segmentation']['epochs']
-    shortened['segmentation']['epochs'] = max(1, round(fraction * epochs))
-    shortened['iamgan'] = _shorten_generator(preset.iamgan, fraction)
-    generators = shortened['generators']
-    for name in [name for name in generators if 'steps' in generators[name]]:
-        generators[name] = _shorten_generator(to_dataclass(generators[name]), fraction)
-    return to_dataclass(shortened | dict(name=f'{preset.name}-cut'))
+    for name in settings(preset.generators):
+        generator = preset.generators[name]
+        if hasattr(generator, 'steps'):
+            generators[name] = _shorten_generator(generator, fraction)
+    return changed(
+        preset,
+        name=f'{preset.name}-cut',
+        recognition=dict(schedule=schedules),
+        segmentation=dict(epochs=max(1, round(fraction * preset.segmentation.epochs))),
+        iamgan=_shorten_generator(preset.iamgan, fraction),
+        generators=generators,
+    )
 
 # %% ../../nbs/library/58_reproduce.ipynb #4460ce9c
 def _rank1(runs: Sequence[dict]) -> str:
@@ -255,7 +262,7 @@ class _Collector:
             write_attention(made, results / 'attention' / name)
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5800007
-def _load(preset: Any, jobs: int, fraction: float) -> SimpleNamespace:
+def _load(preset: Any, jobs: int, fraction: float) -> Preset:
     "The preset of a reproduction, shortened to a fraction of its steps"
     if jobs < 1:
         raise InputError(f'--jobs {jobs}: use 1 or more')
@@ -289,7 +296,7 @@ def _say_result(study: Study, todo: Sequence[Row], collected: _Collector, say: C
 
 # %% ../../nbs/library/58_reproduce.ipynb #cb1497d5
 def reproduce(
-    preset: str | SimpleNamespace = 'mini',  # Preset
+    preset: str | Preset = 'mini',  # Preset
     dest: str | Path | None = None,  # The study's folder; runs/<preset> by default
     tables: Sequence[str] = ('1', '2', '3', '4'),  # Which tables
     seeds: str | int = 1,  # How many seeds, or which: as for `seed_list`
@@ -305,6 +312,7 @@ def reproduce(
     allow_overlap: bool = False,  # Let training and test identities have the same names?
     only: str = '',  # Only these rows: as for `choose_rows`
     jobs: int = 1,  # Processes that work at a time
+    executor: str | Executor | None = None,  # dask://host:port: the workers of a Dask cluster
     fraction: float = 1.0,  # Part of each training's steps, to try everything out
     dry_run: bool = False,  # Only report what would be done?
     pages: Sequence[str | Path] = (),  # Notebooks to execute at the end
@@ -327,7 +335,8 @@ def reproduce(
     with exclusive_lock(study.dest):
         collected = _Collector(study, tasks, results, say)
         jobs, found = min(jobs, len(tasks)), collected.noted
-        run_plan(study, tasks, jobs, known.seconds, collected.finished, found)
+        on = dict(finished=collected.finished, found=found, executor=executor)
+        run_plan(study, tasks, jobs, known.seconds, **on)
         if results is not None:
             keep_seconds(study, results)
     _say_result(study, todo, collected, say)

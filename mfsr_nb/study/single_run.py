@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core import FULL, MASKED, git_commit, hardware
+from ..core import FULL, MASKED, hardware
 from ..data.dataset import counts
-from ..generators.pipeline import VARIANTS
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
-from ..recognition.dfm import PARTIAL, partial_similarity, train_partial
+from ..recognition.dfm import partial_similarity, train_partial
 from ..recognition.recognizer import embed_pixels, refuse_overlap, training_set
 from ..recognition.train import train_recognizer
+from ..registries import GENERATORS, LOSSES
 from .registry import append_run, read_runs
 from .rows import Row
-from .study import Study
+from .study import RunName, Study
 
 # %% ../../nbs/library/55a_single_run.ipynb #a55a0005
 def _scenarios(table: pd.DataFrame) -> list[str]:
@@ -82,12 +82,42 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
         desc=f'{row.name}, seed {seed}',
         every=study.every,
     )
-    if loss in PARTIAL:
+    if LOSSES[loss].partial:
         return train_partial(loss, table, pixels, preset=study.preset, **how)
     recognition = study.preset.recognition
     return train_recognizer(table, pixels, r=recognition, loss=loss, options=options, **how)
 
 
+def _run_id(study: Study, name: RunName) -> str:
+    "What identifies a run in registries"
+    return f'{study.preset.name}/{study.kind}/{name.folder}'
+
+
+def _compute(study: Study, row: Row, seed: int, table: pd.DataFrame, **of_run) -> dict:
+    "The registry's line of a run that is trained and measured now"
+    name, begin = of_run['name'], of_run['begin']
+    model, facts = _train(study, row, seed, table, name.folder)
+    metrics = measure(study, model, study.options(row)[0])
+    generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None
+    test = study.test_set().table
+    return dict(
+        id=_run_id(study, name),
+        cells=list(row.cells),
+        preset=study.preset.name,
+        kind=study.kind,
+        seed=seed,
+        config=name.config,
+        data=name.data,
+        commit=study.commit,
+        hardware=hardware(),
+        seconds=round(time.time() - begin, 1),
+        train=facts,
+        **(dict(generator=generator) if generator else {}),
+        counts=dict(train=counts(table), test=counts(test), unreadable=len(study.unreadable)),
+        metrics=metrics,
+    )
+
+# %% ../../nbs/library/55a_single_run.ipynb #a55a0011
 def run_row(
     study: Study,
     row: Row,
@@ -96,30 +126,12 @@ def run_row(
     "The registry's line of a run: found there, or trained and measured now"
     begin = time.time()
     table = training_set(study.data(row.train), study.masked(row, seed), study.skip_bad)
-    test = study.test_set().table
-    refuse_overlap(table, test, study.allow_overlap)
+    refuse_overlap(table, study.test_set().table, study.allow_overlap)
     name = study.name(row, seed, table)
-    run_id = f'{study.preset.name}/{study.kind}/{name.folder}'
-    if found := [run for run in read_runs(study.dest) if run['id'] == run_id]:
-        return found[0]
-    model, facts = _train(study, row, seed, table, name.folder)
-    metrics = measure(study, model, study.options(row)[0])
-    generator = study.generated(row, seed)[1] if row.masks in VARIANTS else None
-    run = dict(
-        id=run_id,
-        cells=list(row.cells),
-        preset=study.preset.name,
-        kind=study.kind,
-        seed=seed,
-        config=name.config,
-        data=name.data,
-        commit=git_commit(),
-        hardware=hardware(),
-        seconds=round(time.time() - begin, 1),
-        train=facts,
-        **(dict(generator=generator) if generator else {}),
-        counts=dict(train=counts(table), test=counts(test), unreadable=len(study.unreadable)),
-        metrics=metrics,
-    )
-    append_run(study.dest, run)
+    with study.alone(study.dest / 'train' / name.folder):
+        for run in read_runs(study.dest):
+            if run['id'] == _run_id(study, name):
+                return run
+        run = _compute(study, row, seed, table, name=name, begin=begin)
+        append_run(study.dest, run)
     return run

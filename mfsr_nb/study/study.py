@@ -8,24 +8,24 @@ __all__ = ['check_data', 'Study', 'TestSet', 'RunName']
 # %% ../../nbs/library/55_study.ipynb #9ec5b58c
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core import FULL, InputError
+from ..core import FULL, InputError, git_commit
 from ..data.dataset import need_both, read, summary
 from ..data.loading import load_pixels
+from ..engine.files import waiting_lock
 from ..engine.fit import pick_device
 from ..engine.weights import file_hash
-from ..generators.attribute_gans import load_attribute_gan
+from ..generators.gan import load_generator
 from ..generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
-    VARIANTS,
     generator_settings,
     make_generator,
     make_segmenter,
@@ -37,10 +37,9 @@ from mfsr_nb.generators.pipeline import (
 from ..masks.generator_report import report_folder, write_generator_report
 from ..masks.mask_folder import mask_folder
 from ..masks.unet import load_unet, mask_probability
-from ..presets import config_hash, load_preset, settings, to_dataclass
+from ..presets import config_hash, load_preset
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
 from ..recognition.attention import attention_record, write_attention
-from ..recognition.dfm import PARTIAL
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
     fingerprint,
@@ -50,6 +49,8 @@ from mfsr_nb.recognition.recognizer import (
     training_set,
 )
 from ..recognition.train import start_weights, train_recognizer
+from ..registries import GENERATORS
+from ..schema import Preset, Schedule
 from .rows import Row
 from ..world.write import DRAWING, write_world
 
@@ -81,7 +82,7 @@ class Study:
 
     def __init__(
         self,
-        preset: str | SimpleNamespace,  # Name of a preset, or the preset
+        preset: str | Preset,  # Name of a preset, or the preset
         dest: str | Path,  # The study's folder
         train: Mapping[str, str | Path] | None = None,  # Training set -> its folder
         test: str | Path | None = None,  # Folder of the test set; None: the face world
@@ -98,6 +99,8 @@ class Study:
         self.unpaired, self.labelled = masked, labelled
         self.skip_bad, self.allow_overlap = skip_bad, allow_overlap
         self.every = every
+        # of the checkout that the study was started in
+        self.commit = git_commit()
         self.drawn = train is None
         self.unreadable = set()
         self._made = {}
@@ -150,14 +153,31 @@ def _check_arguments(self: Study, kind: str | None) -> None:
             raise InputError(f'{folder}: no such folder: check the path')
 
 # %% ../../nbs/library/55_study.ipynb #a5500007
+def _absolute(path: str | Path | None) -> Path | None:
+    "A path for a process in another working folder; links stay, which other machines may need"
+    return path and Path(path).absolute()
+
+
 @patch
 def __getstate__(self: Study) -> dict:
-    return vars(self) | dict(preset=settings(self.preset), _made={})
+    paths = {key: _absolute(getattr(self, key)) for key in ('dest', 'test', 'unpaired', 'labelled')}
+    if self.train is not None:
+        paths['train'] = {name: _absolute(folder) for name, folder in self.train.items()}
+    return vars(self) | paths | dict(_made={})
 
-
+# %% ../../nbs/library/55_study.ipynb #a5500021
 @patch
-def __setstate__(self: Study, state: dict) -> None:
-    vars(self).update(state | dict(preset=to_dataclass(state['preset'])))
+@contextmanager
+def alone(
+    self: Study,
+    path: Path,  # What this process is going to make, in the study's folder
+) -> Iterator[None]:
+    "Wait until no other process works at `path`, on this machine or on others"
+    name = str(path.relative_to(self.dest)).replace('/', '--')
+    folder = self.dest / '.locks' / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(folder):
+        yield
 
 # %% ../../nbs/library/55_study.ipynb #a550000a
 @patch
@@ -176,8 +196,9 @@ def data(
 @patch
 def _draw(self: Study, part: str) -> None:
     "Draw one part of the face world"
-    device = str(pick_device(None))
-    write_world(self.dest / 'world', self.preset.world, [part], device=device)
+    world, device = self.dest / 'world', str(pick_device(None))
+    with self.alone(world / part):
+        write_world(world, self.preset.world, [part], device=device)
 
 
 @patch
@@ -212,10 +233,11 @@ def _decode_test_set(self: Study) -> TestSet:
     need_both(table, self.data('mfsr_rec'))
     how = self.preset.evaluation.verification
     path = self.dest / f'pairs-{config_hash(how, fingerprint(table))[:6]}.csv'
-    if not path.is_file():
-        number = dict(sets=how.sets, matched=how.matched, unmatched=how.unmatched)
-        pairs = make_pairs(table.identity, table.domain, **number, seed=how.seed, key=table.key)
-        write_pairs(path, pairs, table.key)
+    with self.alone(path):
+        if not path.is_file():
+            number = dict(sets=how.sets, matched=how.matched, unmatched=how.unmatched)
+            seed = dict(seed=how.seed, key=table.key)
+            write_pairs(path, make_pairs(table.identity, table.domain, **number, **seed), table.key)
     return TestSet(table, pixels, read_pairs(path, table.key))
 
 # %% ../../nbs/library/55_study.ipynb #a550000c
@@ -231,7 +253,7 @@ class RunName(NamedTuple):
 def schedule(
     self: Study,
     train: str,  # Training set
-) -> SimpleNamespace:
+) -> Schedule:
     "Steps and learning rates of a training set: its own where the preset has them, else CASIA's"
     schedules = self.preset.recognition.schedule
     return getattr(schedules, train, schedules.casia)
@@ -243,8 +265,6 @@ def options(
     row: Row,
 ) -> tuple[str, dict]:
     "(name of the loss or method, its settings) of a row"
-    if row.loss in PARTIAL:
-        return row.loss, settings(getattr(self.preset.losses, row.loss))
     return loss_settings(self.preset, row.loss)
 
 # %% ../../nbs/library/55_study.ipynb #b5500004
@@ -254,7 +274,7 @@ def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
     if self.drawn:
         return self.preset.world, DRAWING, row.train
     test = fingerprint(self.test_set().table)
-    if row.masks not in VARIANTS:
+    if row.masks not in GENERATORS:
         return fingerprint(table), test
     # generated faces follow from the full faces, the unpaired masked faces and the seed
     unpaired = unpaired_masked_table(self.data('mfsr_seg'), self.skip_bad)
@@ -269,7 +289,7 @@ def name(
     table: pd.DataFrame,  # Its training table
 ) -> RunName:
     "The hashes of a run's settings and data, and the name of its folder"
-    preset, generated = self.preset, row.masks in VARIANTS
+    preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
     how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks)
@@ -293,7 +313,8 @@ def _train_segmenter(self: Study, folder: Path) -> Any:
     "Train S, or find it trained"
     labelled, full = self.labelled or self.data('mfsr_seg'), self.data('casia')
     how = dict(skip_bad=self.skip_bad, every=self.every)
-    return make_segmenter(labelled, folder, self.preset, full, **how)
+    with self.alone(folder):
+        return make_segmenter(labelled, folder, self.preset, full, **how)
 
 
 @patch
@@ -305,7 +326,8 @@ def start(
     "File of the weights that all runs of a seed begin with; None where the preset has no `start`"
     table, pixels = self.decode(training_set(self.data(train), None, self.skip_bad))
     runs = self.dest / 'train'
-    return start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
+    with self.alone(runs / f'start-{train}-{seed}'):
+        return start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
 
 # %% ../../nbs/library/55_study.ipynb #a550000f
 @patch
@@ -327,12 +349,14 @@ def softmax(
     row = self._softmax_row(train)
     table = training_set(self.data(train), None, self.skip_bad)
     run = self.dest / 'train' / self.name(row, seed, table).folder
-    if not (run / 'weights.safetensors').is_file():
-        table, pixels = self.decode(table)
-        settings_, schedule = self.preset.recognition, self.schedule(train)
-        how = dict(seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
-        train_recognizer(table, pixels, run, settings_, schedule, **how)
-    return run / 'weights.safetensors'
+    weights = run / 'weights.safetensors'
+    with self.alone(run):
+        if not weights.is_file():
+            table, pixels = self.decode(table)
+            settings_, schedule = self.preset.recognition, self.schedule(train)
+            how = dict(seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
+            train_recognizer(table, pixels, run, settings_, schedule, **how)
+    return weights
 
 # %% ../../nbs/library/55_study.ipynb #a5500010
 @patch
@@ -368,21 +392,29 @@ def generated(
 
 
 @patch
-def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
-    "Train the row's generator and mask the training faces with it, or find both"
+def _train_generator(self: Study, row: Row, seed: int, folder: Path) -> tuple[Any, dict]:
+    "(the row's generator, trained or found, facts about it)"
     segmenter, source = self.segmenter(), self.data(row.train)
-    folder = self._generator_folder(row, seed)
     unpaired, classifier = self.data('mfsr_seg'), self._classifier(row, seed)
     how = dict(S=segmenter, C=classifier, seed=seed, skip_bad=self.skip_bad, every=self.every)
-    generator, facts = make_generator(source, unpaired, folder, self.preset, name=row.masks, **how)
-    weights = folder / 'weights.safetensors'
+    with self.alone(folder):
+        return make_generator(source, unpaired, folder, self.preset, name=row.masks, **how)
+
+
+@patch
+def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
+    "Train the row's generator and mask the training faces with it, or find both"
+    folder = self._generator_folder(row, seed)
+    generator, facts = self._train_generator(row, seed, folder)
+    weights, segmenter = folder / 'weights.safetensors', self.segmenter()
     # other weights generate other faces
     name = f'{row.masks}-{seed}-{config_hash(file_hash(weights), file_hash(segmenter))[:6]}'
     faces = self.dest / 'generated' / row.train / name
-    if not (faces / 'recipe.jsonl').is_file():
-        how = dict(segmentation=segmenter, seed=seed, skip_bad=self.skip_bad)
-        method = generator.config['method']
-        self.leave_out(translate_folder(source, faces, method, weights, **how)[1])
+    how = dict(segmentation=segmenter, seed=seed, skip_bad=self.skip_bad)
+    with self.alone(faces):
+        if not (faces / 'recipe.jsonl').is_file():
+            given = (self.data(row.train), faces, generator.config['method'], weights)
+            self.leave_out(translate_folder(*given, **how)[1])
     shown = {key: facts[key] for key in ('seconds', 'steps', 'config', 'curves')}
     return faces, dict(folder=folder.name) | shown
 
@@ -395,16 +427,16 @@ def masked(
     check: bool = False,  # Compare rule-based masks that exist with the data?
 ) -> str | Path | None:
     "Folder of a row's masked training faces, created if necessary; None for a row without"
-    if row.masks in VARIANTS:
+    if row.masks in GENERATORS:
         return self.generated(row, seed)[0]
     if row.masks == 'true':
         return self.data(f'{row.train}_true')
     if not row.masks:
         return None
-    folder = self.dest / 'generated' / row.train / row.masks
-    if check or not (folder / 'recipe.jsonl').is_file():
-        source = self.data(row.train)
-        self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
+    folder, source = self.dest / 'generated' / row.train / row.masks, self.data(row.train)
+    with self.alone(folder):
+        if check or not (folder / 'recipe.jsonl').is_file():
+            self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
     return folder
 
 # %% ../../nbs/library/55_study.ipynb #8e9b980a
@@ -437,11 +469,11 @@ def has_report(
 @patch
 def _seconds_per_face(self: Study, row: Row, seed: int, faces: Any) -> float | None:
     "Seconds that the row's generator takes for a face; None for rule-based masks"
-    if row.masks not in VARIANTS:
+    if row.masks not in GENERATORS:
         return None
     folder = self.generated(row, seed)[1]['folder']
     weights = self.dest / 'generators' / row.train / folder / 'weights.safetensors'
-    return seconds_per_image(load_attribute_gan(weights), faces[:64])
+    return seconds_per_image(load_generator(weights), faces[:64])
 
 # %% ../../nbs/library/55_study.ipynb #a5500012
 @patch

@@ -20,7 +20,8 @@ from PIL import Image
 
 from ..core import DOMAINS, InputError, progress
 from ..engine.files import atomic_write, waiting_lock
-from ..presets import World
+from ..presets import settings
+from ..schema import World
 from .faces import FaceWorld, drawing_pool
 from .keyed import keyed_numbers
 from .traits import ALIGNED, LOOSE, Framing
@@ -69,10 +70,10 @@ def _grid(n_identities, n_views):
 # %% ../../nbs/library/14_world_write.ipynb #14a0part
 def _casia_parts(world):
     "Full faces of the training identities, and the same photographs with masks"
-    identities, views = _grid(world.casia['identities'], world.casia['images'])
+    identities, views = _grid(world.casia.identities, world.casia.images)
     names = [f'{i + 45:07d}' for i in identities]
     paths = [f'{name}/{j + 1:03d}.jpg' for name, j in zip(names, views)]
-    spread = world.casia.get('spread', 1.0)
+    spread = world.casia.spread
     masks = _mask_names(world.seed, identities, views)
     full = _table(paths, names, identities, views, [None] * len(paths))
     masked = _table(paths, names, identities, views, masks)
@@ -81,17 +82,17 @@ def _casia_parts(world):
 
 def _vggface2_part(world):
     "Full faces of more training identities"
-    identities, views = _grid(world.vggface2['identities'], world.vggface2['images'])
+    identities, views = _grid(world.vggface2.identities, world.vggface2.images)
     names = [f'n{i + 2:06d}' for i in identities]
     paths = [f'train/{name}/{j + 1:04d}_01.jpg' for name, j in zip(names, views)]
     numbers = [FIRST_IDENTITY['vggface2'] + i for i in identities]
     rows = _table(paths, names, numbers, views, [None] * len(paths))
-    return Part(rows, world.vggface2.get('spread', 1.0), ALIGNED)
+    return Part(rows, world.vggface2.spread, ALIGNED)
 
 # %% ../../nbs/library/14_world_write.ipynb #14m00001
 def _seg_part(world):
     "Two masked photographs of each identity, loosely framed"
-    n = world.seg['images']
+    n = world.seg.images
     paths = [f'images/{i:05d}.jpg' for i in range(n)]
     names = [f's{i // 2:05d}' for i in range(n)]
     numbers = [FIRST_IDENTITY['mfsr_seg'] + i // 2 for i in range(n)]
@@ -102,8 +103,8 @@ def _seg_part(world):
 
 def _rec_part(world):
     "Test identities: their first views without, the others with a mask"
-    n_full = world.rec['full']
-    identities, views = _grid(world.rec['identities'], n_full + world.rec['masked'])
+    n_full = world.rec.full
+    identities, views = _grid(world.rec.identities, n_full + world.rec.masked)
     numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
     names = [f'{i + 1:04d}' for i in identities]
     paths, masks = [], []
@@ -324,9 +325,7 @@ def write_world(
     "Write what is missing of a study; returns its manifest; raises `InputError`"
     root, plan = Path(dest), world_parts(world)
     names = _chosen_parts(parts, plan)
-    fields = ('size', 'seed', 'casia', 'vggface2', 'seg', 'rec')
-    settings = {name: getattr(world, name) for name in fields}
-    wanted = json.loads(json.dumps(dict(world=settings, drawing=DRAWING)))
+    wanted = dict(world=settings(world), drawing=DRAWING)
     manifest = _open_manifest(root, wanted)
     missing = [name for name in names if not _is_complete(root, name, plan[name], manifest)]
     options = dict(seed=world.seed, size=world.size, device=device)
