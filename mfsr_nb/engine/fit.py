@@ -354,16 +354,20 @@ def pick_device(
         raise InputError(f'device {device}: not available here: use cpu') from e
 
 # %% ../../nbs/library/32_fit.ipynb #3d478efc
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class TorchOptimizer(OptimWrapper):
     "A torch optimizer for fastai that shows its numbers only, as loggers of hyperparameters expect"
 
     @property
     def hypers(self) -> list[dict]:
         "Hyperparameters of each group"
-        return [
-            {name: value for name, value in group.items() if type(value) in (int, float)}
-            for group in super().hypers
-        ]
+        groups = []
+        for group in super().hypers:
+            groups.append({name: x for name, x in group.items() if _is_number(x)})
+        return groups
 
 
 def adam(
@@ -405,22 +409,18 @@ class BFloat16(Callback):
             self.autocast.__enter__()
 
     def after_loss(self) -> None:
-        self._leave()
-
-    def after_cancel_batch(self) -> None:
-        self._leave()
-
-    def _leave(self):
-        "Once for each batch: a batch may be cancelled before or after its loss"
+        # a batch may be cancelled before or after its loss
         if self.autocast is not None:
             self.autocast.__exit__(None, None, None)
             self.autocast = None
+
+    after_cancel_batch = after_loss
 
     def after_fit(self) -> None:
         if self.before is not None:
             get_model(self.model).bf16 = self.before
 
-
+# %% ../../nbs/library/32_fit.ipynb #3d478ef6
 class NoValidation(Callback):
     "Skips validation: nothing is held out"
 

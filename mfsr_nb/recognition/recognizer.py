@@ -8,7 +8,7 @@ __all__ = ['LOSS_VARIANTS', 'LOSS_NAMES', 'Recognizer', 'loss_settings', 'traini
 
 # %% ../../nbs/paper/10_recognizer.ipynb #56e8ff8d
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
