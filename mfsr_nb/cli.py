@@ -332,9 +332,11 @@ def mfsr_reproduce(
     tables: str = '1,2,3,4',
     # Only these rows: names or cells with wildcards, separated by commas: 'DCR*,table2/*'
     rows: str = '',
+    rows_file: str = '',  # YAML file with rows of your own, which are added to the tables
     seeds: str = '1',  # How many (5), or which (3-4; 0,3)
     # Processes that work at a time; 0: one for each core up to eight, one where there is a GPU
     jobs: int = 0,
+    executor: str = '',  # dask://HOST:PORT: the workers of a Dask cluster instead of processes here
     dry_run: store_true = False,  # Only show the plan, with times
     fraction: float = 1.0,  # Part of each training's steps: 0.001 tries everything out
     dest: str = '',  # Folder of the study; runs/<preset> by default
@@ -365,6 +367,7 @@ def mfsr_reproduce(
         )
     data = dict(train=train, test=test, masked=masked, labelled=labelled)
     data |= dict(kind=kind, schedule=schedule, results=results)
+    data |= dict(rows_file=rows_file, executor=executor)
     study, runs = reproduce(
         load_preset(preset, set or ()),
         dest or None,

@@ -120,6 +120,17 @@ def mfsr_world(
     print(f'{dest}: the face world of preset {preset}')
 
 # %% ../nbs/library/59a_cli_data.ipynb #a6000006
+def _print_masked(dest: str, method: str, done: int, bad: Iterable[str]) -> None:
+    "Report how many faces were masked, and which were left out"
+    from mfsr_nb.core import distributed_info
+
+    rank, world, _ = distributed_info()
+    process = f' (process {rank} of {world})' if world > 1 else ''
+    print(f'{dest}: {done} masked faces by {method}{process}')
+    for problem in bad:
+        print(f'left out: {problem}', file=sys.stderr)
+
+# %% ../nbs/library/59a_cli_data.ipynb #clid0009
 @command
 def mfsr_mask(
     src: str,  # Data set in any layout; its full faces are masked
@@ -144,7 +155,6 @@ def mfsr_mask(
     device: str = '',  # Of a generator: cpu or cuda; by default a GPU where there is one
 ) -> None:
     "Put masks on a folder of faces"
-    from mfsr_nb.core import distributed_info
     from mfsr_nb.data.dataset import read, summary
     from mfsr_nb.generators.generated_folder import translate_folder
     from mfsr_nb.masks.mask_folder import mask_folder
@@ -166,8 +176,4 @@ def mfsr_mask(
         refuse_options(other, 'masks without one')
         how = dict(workers=workers or None, landmarks=landmarks)
         done, bad = mask_folder(src, dest, method, **how, **common, **options)
-    rank, world, _ = distributed_info()
-    process = f' (process {rank} of {world})' if world > 1 else ''
-    print(f'{dest}: {done} masked faces by {method}{process}')
-    for problem in bad:
-        print(f'left out: {problem}', file=sys.stderr)
+    _print_masked(dest, method, done, bad)

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from .core import InputError
 from .registries import Section, as_tuples, closest, first_problem
 from .schema import Preset
+from .yaml_lines import YamlFile, read_yaml
 
 # %% ../nbs/library/02_presets.ipynb #pre00001
 class Origin(NamedTuple):
@@ -36,56 +37,28 @@ class SettingsFile(NamedTuple):
     origins: dict[tuple, Origin]  # Keys, from the outermost section inward -> place
 
 
-def _origins(node: yaml.Node, place: Any, keys: tuple = ()) -> dict[tuple, Origin]:
-    "The place of each key below a node; raises `InputError` on a key that occurs twice"
+def _origins(node: yaml.Node, file: YamlFile, keys: tuple = ()) -> dict[tuple, Origin]:
+    "The place of each key below a node"
     found = {}
     if not isinstance(node, yaml.MappingNode):
         return found
+    lines = file.text.splitlines()
     for key_node, value_node in node.value:
-        own, origin = (*keys, key_node.value), place(key_node.start_mark.line)
-        if own in found:
-            raise InputError(f'{origin.where}: {".".join(own)} occurs twice: remove one')
-        found[own] = origin
-        found |= _origins(value_node, place, own)
+        own, line = (*keys, key_node.value), key_node.start_mark.line
+        comment = lines[line].partition(' #')[2].strip()
+        found[own] = Origin(f'{file.path}, line {line + 1}', comment)
+        found |= _origins(value_node, file, own)
     return found
-
-# %% ../nbs/library/02_presets.ipynb #pre00002
-def _read_text(path: Path) -> str:
-    "The text of a file; raises `InputError` where it is not UTF-8"
-    try:
-        return path.read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b'\n') + 1
-        raise InputError(f'{path}, line {line}: not UTF-8: save the file as UTF-8') from None
-
-
-def _one_line(error: yaml.YAMLError, path: Path) -> str:
-    "An error of the parser as one line"
-    mark = getattr(error, 'problem_mark', None)
-    place = f'{path}, line {mark.line + 1}' if mark else str(path)
-    problem = getattr(error, 'problem', None) or error
-    return f'{place}: not valid YAML: {" ".join(str(problem).split())}'
 
 
 def read_settings(
     path: str | Path,  # A YAML file of settings by name
 ) -> SettingsFile:
     "The settings of a file and their places; raises `InputError` that names the line"
-    path = Path(path)
-    text = _read_text(path)
-    lines = text.splitlines()
-
-    def place(line: int) -> Origin:
-        return Origin(f'{path}, line {line + 1}', lines[line].partition(' #')[2].strip())
-
-    try:
-        tree = yaml.safe_load(text)
-        origins = _origins(yaml.compose(text, Loader=yaml.SafeLoader), place)
-    except yaml.YAMLError as error:
-        raise InputError(_one_line(error, path)) from None
-    if not isinstance(tree, dict):
+    file = read_yaml(path)
+    if not isinstance(file.content, dict):
         raise InputError(f'{path}: not a preset: it must hold settings by name')
-    return SettingsFile(tree, origins)
+    return SettingsFile(file.content, _origins(file.root, file))
 
 # %% ../nbs/library/02_presets.ipynb #3a1c95d2
 # A notebook has no `__file__`, and runs in its own folder
@@ -112,7 +85,7 @@ def preset_summary(
         comment.append(line.removeprefix('#').strip())
     return ' '.join(comment).partition('. ')[0].rstrip('.')
 
-
+# %% ../nbs/library/02_presets.ipynb #pre00016
 def _preset_path(name: str | Path, folder: Path) -> Path:
     "File of a preset: one of the package, or a YAML file; a relative one starts at `folder`"
     if not str(name).endswith(('.yaml', '.yml')):

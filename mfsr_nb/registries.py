@@ -74,13 +74,15 @@ class NestedProblem(ValueError):
 def check_settings(
     model: type[Section],  # What is expected
     values: Mapping,  # Nested settings by name
-    where: str,  # Names the file, the option or the method in messages
+    where: str | Callable[[tuple], str],  # Names file, option or method; or keys -> such a name
 ) -> Section:
     "The settings as a model; raises `InputError` that names the key and the remedy"
     try:
         return model.model_validate(as_tuples(values))
     except ValidationError as error:
-        raise InputError(f'{where}: {first_problem(error, model)}') from None
+        problem = first_problem(error, model)
+        place = where(problem.keys) if callable(where) else where
+        raise InputError(f'{place}: {problem}') from None
 
 # %% ../nbs/library/01a_registries.ipynb #regs0008
 def closest(
@@ -141,7 +143,7 @@ def _without_tags(keys: tuple) -> tuple:
     "The keys of a problem without the alternatives of its type"
     return (*keys[:1], *(key for key in keys[1:] if not _TAG.fullmatch(str(key))))
 
-
+# %% ../nbs/library/01a_registries.ipynb #regs0033
 def first_problem(
     error: ValidationError,  # Of pydantic
     model: type[Section],  # That was expected
@@ -345,7 +347,7 @@ class Registry(Mapping):
         **traits,  # Traits that differ
     ) -> None:
         "Register a method with other settings under a name of its own"
-        base = self._methods[of]
+        base = self._methods.get(of) or self[of]
         how = dict(of=of, changes=changes)
         both = base.traits | traits
         self._add(Method(self.kind, name, base.make, base.options, both, **how))
@@ -433,8 +435,9 @@ def table(self: Registry) -> pd.DataFrame:
     for name, method in self.items():
         options = []
         for key, option in method.options.model_fields.items():
-            default = '' if option.is_required() else f' = {option.default}'
-            options.append(f'{key}{default}')
+            is_open = option.is_required() and key not in method.changes
+            value = '' if is_open else f' = {method.changes.get(key, option.default)}'
+            options.append(f'{key}{value}')
         rows[name] = dict(description=method.doc, options=', '.join(options))
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis(self.kind)
 
@@ -458,10 +461,12 @@ MASKS = Registry(
     modules=('mfsr_nb.masks.masking',),
     supplied=('image', 'landmarks', 'rng'),
     needs_landmarks=False,
+    # for full and masked faces alike, so that its images keep their domain
+    keeps_domain=False,
 )
 READERS = Registry(
     'reader',
-    modules=('mfsr_nb.data.readers',),
+    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.layouts'),
     supplied=('root', 'skip_bad'),
     # path -> does the reader know this layout?
     matches=None,
@@ -484,7 +489,15 @@ GENERATORS = Registry(
     network=None,
 )
 METRICS = Registry(
-    'metric', modules=('mfsr_nb.protocol.metrics',), supplied=('scores', 'same', 'ranks')
+    'metric',
+    modules=('mfsr_nb.protocol.report_metrics',),
+    supplied=('scores', 'same', 'sets', 'threshold', 'far', 'tar', 'found'),
+    # what it is computed from: pairs, roc or search
+    on='pairs',
+    # is it among those that come first in every report?
+    standard=False,
+    # has it an interval over identities?
+    interval=True,
 )
 
 register_loss = LOSSES.register

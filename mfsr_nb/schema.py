@@ -313,7 +313,7 @@ class SegmentationOutput(Section):
     mask: int
     non_mask: int
 
-
+# %% ../nbs/library/01b_schema.ipynb #schm0027
 class Segmentation(Section):
     "The segmentation network S"
 

@@ -18,7 +18,7 @@ from common import ROOT, get_config, short_name
 LIB = get_config().lib_path
 # A module imports from its own tier and from those before it.
 TIERS = (
-    ('core', 'registries', 'schema', 'presets', 'stats', 'augment', 'plots'),
+    ('core', 'registries', 'schema', 'yaml_lines', 'presets', 'stats', 'augment', 'plots'),
     ('engine', 'world', 'protocol'),
     ('data',),
     ('masks',),
@@ -30,7 +30,17 @@ TIERS = (
 TIER_OF = {}
 for number, wings in enumerate(TIERS):
     TIER_OF.update(dict.fromkeys(wings, number))
-MATHS = ('core', 'presets', 'stats', 'engine.files', 'recognition.losses', 'recognition.dcr')
+MATHS = (
+    'core',
+    'registries',
+    'schema',
+    'yaml_lines',
+    'presets',
+    'stats',
+    'engine.files',
+    'recognition.losses',
+    'recognition.dcr',
+)
 MATHS_WING = 'protocol.'
 MATHS_PACKAGES = ('fastcore', 'filelock', 'numpy', 'pandas', 'pydantic', 'torch', 'tqdm', 'yaml')
 HEAVY = ('fastai', 'matplotlib', 'torchvision')

@@ -1,13 +1,15 @@
 """Choose settings that the paper leaves open, on held-out identities of the training set.
 
-Each candidate is trained, and all results are written: those of losses to results/choices.json,
-those of generators (--generators) to results/gan_settings.json. The command continues where it
-stopped, and several processes may fill one study. It never looks at test identities.
+The candidates are those of mfsr_nb/presets/choices.yaml, or of --grid FILE. Each is trained, and
+all results are written: those of losses to results/choices.json, those of generators
+(--generators) to results/gan_settings.json. The command continues where it stopped, and several
+processes may fill one study. It never looks at test identities.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,10 +25,8 @@ from mfsr_nb.core import InputError, environment, git_commit
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
-from mfsr_nb.generators.attribute_gans import ATTRIBUTE_GANS
 from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
-    VARIANTS,
     generator_settings,
     make_generator,
     match_framing,
@@ -45,106 +45,26 @@ from mfsr_nb.recognition.recognizer import (
 )
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.recognition.validation import hold_out_identities
+from mfsr_nb.registries import GENERATORS, closest
+from mfsr_nb.study.choices import (
+    Choices,
+    GeneratorCandidate,
+    loss_part,
+    preset_with,
+    read_choices,
+)
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
 CHOICES = ROOT / 'results' / 'choices.json'
-GENERATORS = ROOT / 'results' / 'gan_settings.json'
+GAN_SETTINGS = ROOT / 'results' / 'gan_settings.json'
 # fraction of the identities that is held out
 SHARE = 0.2
-
-# Candidates of each loss: the first is what the method's authors, or the paper, recommend.
-LOSSES = dict(
-    softmax=[{}, dict(lr=2e-3), dict(lr=8e-3), dict(steps=260), dict(backbone='small')],
-    triplet=[
-        dict(margin='soft', weight=1.0),
-        dict(margin='soft', weight=0.3),
-        dict(margin=0.3, weight=1.0),
-    ],
-    center=[dict(weight=0.003), dict(weight=0.001), dict(weight=0.01)],
-    sphereface=[
-        dict(lambda_gamma=0.12, lambda_min=5.0),
-        dict(lambda_gamma=1.0, lambda_min=5.0),
-        dict(lambda_gamma=8.0, lambda_min=5.0),
-    ],
-    cosface=[
-        dict(scale=64.0, margin=0.35),
-        dict(scale=32.0, margin=0.35),
-        dict(scale=32.0, margin=0.2),
-        dict(scale=16.0, margin=0.2),
-    ],
-    arcface=[
-        dict(scale=64.0, margin=0.5),
-        dict(scale=32.0, margin=0.5),
-        dict(scale=32.0, margin=0.3),
-        dict(scale=16.0, margin=0.3),
-    ],
-    dcr=[
-        dict(dcr_weight=1.0),
-        dict(dcr_weight=0.5),
-        dict(dcr_weight=2.0),
-        dict(squared=True),
-        dict(normalize=False),
-        dict(cross_positive='center'),
-        dict(update='before'),
-        dict(renormalize=True),
-    ],
-)
-# changes of a loss's candidate that are settings of the training and not of the loss
-TRAINING_SETTINGS = ('lr', 'steps', 'backbone')
-
-
-class Candidate(NamedTuple):
-    "Settings of a generator: what a line is called, the method, and the changes in the preset"
-
-    what: str
-    method: str
-    change: dict
-
-
-PAPER = load_preset('paper').iamgan
-TWO_LAYERS = dict(discriminator=dict(layers=2))
-RAMP = dict(lambda1=dict(start=1.0, end=2.0, ramp_steps=450))
-PLAIN = dict(generator=dict(output='plain'))
-PAPER_WEIGHTS = dict(
-    lambda1=settings(PAPER.lambda1),
-    terms=settings(PAPER.terms),
-    lambda2=dict(ramp_steps=180),
-)
-# The first candidate of a method is the preset itself.
-CANDIDATES = (
-    Candidate('mini', 'iamgan', {}),
-    Candidate('discriminator.layers: 2', 'iamgan', TWO_LAYERS),
-    Candidate('lambda1: 1 to 2', 'iamgan', RAMP),
-    Candidate('layers: 2, lambda1: 1 to 2', 'iamgan', TWO_LAYERS | RAMP),
-    Candidate('lambda1: 0.5', 'iamgan', dict(lambda1=dict(start=0.5, end=0.5))),
-    Candidate('terms.rec: 4', 'iamgan', dict(terms=dict(rec=4.0))),
-    Candidate('terms.cls: 0.3', 'iamgan', dict(terms=dict(cls=0.3))),
-    Candidate("the paper's weights", 'iamgan', PAPER_WEIGHTS),
-    Candidate('output: residual', 'iamgan', dict(generator=dict(output='residual'))),
-    Candidate('output: plain', 'iamgan', PLAIN),
-    Candidate('gate_gain: 8', 'iamgan', dict(generator=dict(gate_gain=8.0))),
-    Candidate('gate_gain: 1', 'iamgan', dict(generator=dict(gate_gain=1.0))),
-    Candidate('zoom_M: null', 'iamgan', dict(augment=dict(zoom_M=None))),
-    Candidate('ema: 0', 'iamgan', dict(ema=0.0)),
-    Candidate('d_lr_scale: 1', 'iamgan', dict(d_lr_scale=1.0)),
-    Candidate('mini', 'cyclegan', {}),
-    Candidate('layers: 2, lambda1: 1 to 2', 'cyclegan', TWO_LAYERS | RAMP),
-    Candidate('mini', 'stargan', {}),
-    Candidate('output: plain', 'stargan', PLAIN),
-    Candidate('mini', 'attgan', {}),
-    Candidate('output: plain', 'attgan', PLAIN),
-    Candidate('mini', 'sagan', {}),
-    Candidate('mini', 'de', {}),
-    Candidate('mini', 'kp_cvx', {}),
-    Candidate('mini', 'kp_syn', {}),
-    Candidate('mini', 'true', {}),
-)
 
 
 def training_row(masks: str) -> Row:
     "A row of CASIA with Softmax and masks of some kind"
-    return Row('', (), 'casia', 'softmax', masks)
+    return Row(name=masks, loss='softmax', masks=masks)
 
 
 def write_json(path: Path, content: object, **options) -> None:
@@ -241,8 +161,7 @@ def recognition_of(preset: str, change: dict) -> object:
 
 def loss_options(loss: str, change: dict) -> dict:
     "The paper's options of a loss with a candidate's changes"
-    ours = {name: value for name, value in change.items() if name not in TRAINING_SETTINGS}
-    return loss_settings(load_preset('paper'), loss)[1] | ours
+    return loss_settings(load_preset('paper'), loss)[1] | loss_part(change)
 
 
 def try_loss(
@@ -286,16 +205,16 @@ def try_loss(
     return line
 
 
-def loss_order(line: dict) -> tuple[int, int]:
-    "Sort key of a line: its seed, then its candidate's place in LOSSES"
+def loss_order(line: dict, candidates: dict[str, list[dict]]) -> tuple[int, int]:
+    "Sort key of a line: its seed, then its candidate's place in the grid"
     order = []
-    for loss, changes in LOSSES.items():
+    for loss, changes in candidates.items():
         order += [(loss, change) for change in changes]
     candidate = (line['loss'], line['change'])
     return line['seed'], order.index(candidate) if candidate in order else len(order)
 
 
-def loss_lines(study: Study) -> list[dict]:
+def loss_lines(study: Study, candidates: dict[str, list[dict]]) -> list[dict]:
     "All lines of a study; those of one loss are from the same, the newest, faces"
     files = sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime)
     lines = []
@@ -304,15 +223,17 @@ def loss_lines(study: Study) -> list[dict]:
             lines.append(json.loads(file.read_text()))
     newest = {line['loss']: line.get('data') for line in lines}
     lines = [line for line in lines if line.get('data') == newest[line['loss']]]
-    return sorted(lines, key=loss_order)
+    return sorted(lines, key=partial(loss_order, candidates=candidates))
 
 
-def choose_losses(options: argparse.Namespace, study: Study) -> None:
+def choose_losses(
+    options: argparse.Namespace, study: Study, candidates: dict[str, list[dict]]
+) -> None:
     "Try the candidates of losses"
     data = training_data(study, options.share)
     for seed in range(options.seeds):
-        for loss in options.names or LOSSES:
-            for change in LOSSES[loss]:
+        for loss in options.names or candidates:
+            for change in candidates[loss]:
                 line = try_loss(
                     study,
                     data,
@@ -324,7 +245,7 @@ def choose_losses(options: argparse.Namespace, study: Study) -> None:
                 )
                 if line:
                     print(json.dumps(line), flush=True)
-                    write_json(CHOICES, loss_lines(study), indent=1)
+                    write_json(CHOICES, loss_lines(study, candidates), indent=1)
 
 
 # ---- generators
@@ -364,7 +285,7 @@ def masked_faces(
     "Masks of any kind: their folder, and facts about the training of a generator"
     if method == 'true':
         return study.data('casia_true'), {}
-    if method not in VARIANTS:
+    if method not in GENERATORS:
         return study.masked(training_row(method)), {}
     return trained_faces(study, folder, preset, method, seed)
 
@@ -412,7 +333,7 @@ def report_metrics(study: Study, preset: object, faces: Path, seed: int) -> dict
     return {name: round(metric['value'], 5) for name, metric in found.items()}
 
 
-def is_wanted(candidate: Candidate, names: list[str]) -> bool:
+def is_wanted(candidate: GeneratorCandidate, names: list[str]) -> bool:
     "Whether the command line names the candidate or its method, or nothing"
     own = (candidate.method, f'{candidate.method}/{candidate.what}')
     return not names or any(name in names for name in own)
@@ -421,26 +342,21 @@ def is_wanted(candidate: Candidate, names: list[str]) -> bool:
 class GeneratorSearch:
     "The candidates of generators in one study"
 
-    def __init__(self, study: Study, preset: str, seeds: int):
+    def __init__(self, study: Study, preset: str, seeds: int, candidates: list[GeneratorCandidate]):
         self.study, self.preset, self.seeds = study, preset, seeds
+        self.candidates = candidates
         self.data = fingerprint(training_set(study.data('casia')))
 
-    def changed_preset(self, candidate: Candidate) -> object:
-        "The preset with a candidate's changes"
-        if candidate.method in ATTRIBUTE_GANS:
-            return load_preset(self.preset, generators={candidate.method: candidate.change})
-        return load_preset(self.preset, iamgan=candidate.change)
-
-    def folder(self, candidate: Candidate, seed: int) -> Path:
+    def folder(self, candidate: GeneratorCandidate, seed: int) -> Path:
         "Where a candidate's files are"
-        preset, method = self.changed_preset(candidate), candidate.method
-        own = generator_settings(preset, method) if method in VARIANTS else method
+        preset, method = preset_with(candidate, self.preset), candidate.method
+        own = generator_settings(preset, method) if method in GENERATORS else method
         mark = config_hash(own, preset.recognition, preset.segmentation, self.data)[:6]
         return self.study.dest / 'choose' / f'gan-{method}-{seed}-{mark}'
 
     def lines(self) -> Iterator[dict]:
         "All lines there are, under the candidates' present names"
-        for candidate in CANDIDATES:
+        for candidate in self.candidates:
             for seed in range(self.seeds):
                 file = self.folder(candidate, seed) / 'line.json'
                 if file.is_file():
@@ -449,17 +365,17 @@ class GeneratorSearch:
     def write(self) -> None:
         "Write results/gan_settings.json"
         content = dict(environment=environment(), preset=self.preset, lines=list(self.lines()))
-        write_json(GENERATORS, content, indent=1)
+        write_json(GAN_SETTINGS, content, indent=1)
 
-    def measure(self, folder: Path, candidate: Candidate, seed: int) -> dict:
+    def measure(self, folder: Path, candidate: GeneratorCandidate, seed: int) -> dict:
         "Train a candidate, mask the training faces with it, and measure both"
-        study, preset, method = self.study, self.changed_preset(candidate), candidate.method
+        study, preset, method = self.study, preset_with(candidate, self.preset), candidate.method
         faces, facts = masked_faces(study, folder, preset, method, seed=seed)
         rates = recognition_rates(study, folder, preset, faces, method=method, seed=seed)
         metrics = {} if method == 'true' else report_metrics(study, preset, faces, seed)
         return dict(seconds=facts.get('seconds'), steps=facts.get('steps'), **rates, card=metrics)
 
-    def run(self, candidate: Candidate, seed: int) -> dict | None:
+    def run(self, candidate: GeneratorCandidate, seed: int) -> dict | None:
         "The line of a candidate; None if it was made before, or another process makes it"
         folder = self.folder(candidate, seed)
         try:
@@ -479,7 +395,7 @@ class GeneratorSearch:
         "Try every candidate that is wanted"
         self.write()
         for seed in range(self.seeds):
-            for candidate in CANDIDATES:
+            for candidate in self.candidates:
                 line = self.run(candidate, seed) if is_wanted(candidate, names) else None
                 if line:
                     print(candidate.method, candidate.what, json.dumps(line), flush=True)
@@ -498,7 +414,7 @@ def arguments() -> argparse.Namespace:
         'names',
         nargs='*',
         metavar='NAME',
-        help=f'losses, of: {", ".join(LOSSES)}; or with --generators METHOD or METHOD/LINE, '
+        help='losses of the grid; or with --generators METHOD or METHOD/LINE, '
         'such as iamgan "attgan/output: plain" (default: all)',
     )
     parser.add_argument('--generators', action='store_true', help='generators instead of losses')
@@ -510,21 +426,39 @@ def arguments() -> argparse.Namespace:
         default=SHARE,
         help=f'fraction of the identities held out, for losses (default: {SHARE})',
     )
-    options = parser.parse_args()
-    unknown = [] if options.generators else sorted(set(options.names) - set(LOSSES))
-    if unknown:
-        parser.error(f'{unknown[0]}: no such loss; choose from {", ".join(LOSSES)}')
-    return options
+    parser.add_argument(
+        '--grid',
+        metavar='FILE',
+        help='candidates of your own (default: mfsr_nb/presets/choices.yaml)',
+    )
+    return parser.parse_args()
+
+
+def check_names(names: list[str], choices: Choices, generators: bool) -> None:
+    "Raise `InputError` on a name that the grid does not have"
+    known = [*choices.losses]
+    if generators:
+        known = [f'{candidate.method}/{candidate.what}' for candidate in choices.generators]
+        known += dict.fromkeys(candidate.method for candidate in choices.generators)
+    for name in names:
+        if name not in known:
+            raise InputError(f'{name!r} is not in the grid: {closest(name, known)}')
 
 
 def main() -> None:
     "Try what the command line names"
     options = arguments()
+    try:
+        choices = read_choices(options.grid, options.preset)
+        check_names(options.names, choices, options.generators)
+    except InputError as error:
+        sys.exit(f'error: {error}')
     study = Study(options.preset, options.study)
     if options.generators:
-        GeneratorSearch(study, options.preset, options.seeds).run_all(options.names)
+        search = GeneratorSearch(study, options.preset, options.seeds, choices.generators)
+        search.run_all(options.names)
     else:
-        choose_losses(options, study)
+        choose_losses(options, study, choices.losses)
 
 
 if __name__ == '__main__':

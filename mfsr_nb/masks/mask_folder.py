@@ -27,7 +27,8 @@ from ..data.align import detect_points
 from ..data.dataset import copy_names, load_image, read, read_bytes
 from ..data.readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
-from .masking import NEEDS_LANDMARKS, check_method, mask_face
+from .masking import apply_mask
+from ..registries import MASKS
 
 # %% ../../nbs/library/33_mask_folder.ipynb #7f153968
 _JPEG = (
@@ -97,6 +98,10 @@ class Masker:
         `mine` are all rows of this process; `part` is a file for intermediate results."""
         return todo
 
+    def is_known(self) -> bool:
+        "Does this process know the method, as other processes of the run must?"
+        return True
+
     def __call__(self, rows: pd.DataFrame, dest: Path, skip_bad: bool) -> list[dict | str]:
         """For each row its line of the recipe as a dict, or an error message.
 
@@ -128,7 +133,8 @@ _MARKS = [f'{"xy"[i % 2]}{i // 2}' for i in range(136)]
 
 
 def _said(options, how, needs_landmarks):
-    "Options of the method as the recipe states them"
+    "Options of the method as the recipe states them, and reads them again"
+    options = json.loads(json.dumps(options, default=str))
     if how == 'auto' or not needs_landmarks:
         return options
     return options | dict(landmarks=how if how in LANDMARKS else 'csv')
@@ -161,18 +167,21 @@ class AdHoc(Masker):
 
     def __init__(
         self,
-        method: str,  # One of `MASK_METHODS`
+        method: str,  # A name in `MASKS`
         seed: int = 0,  # Non-negative; determines the random numbers
         landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
         **options,  # Of the method
     ):
-        check_method(method, options)
-        self.needs, self.how, self.options = method in NEEDS_LANDMARKS, landmarks, options
+        self.options = dict(MASKS.settings(method, options))
+        self.needs, self.how = MASKS[method].needs_landmarks, landmarks
         super().__init__(method, seed, _said(options, landmarks, self.needs))
         if landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'):
             raise InputError(
                 f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, or a CSV file'
             )
+
+    def is_known(self) -> bool:
+        return self.method in MASKS
 
     def table(self, t: pd.DataFrame) -> pd.DataFrame:
         if self.how not in LANDMARKS:
@@ -206,9 +215,10 @@ def _mask_row(masker, row, points, dest):
     aligned = masker.how == 'auto' and points is None and image.shape[:2] == (112, 112)
     if masker.how == 'template' or aligned:
         points = 'template'
-    made = mask_face(image, masker.method, points, row.key, masker.seed, **masker.options)
+    how = dict(landmarks=points, key=row.key, seed=masker.seed)
+    made = apply_mask(image, masker.method, masker.options, **how)
     recipe = _origin(row, made.recipe)
-    domain = row.domain if masker.method == 'crop' else MASKED
+    domain = row.domain if MASKS[masker.method].keeps_domain else MASKED
     return masker.save(dest, row, made.image, made.mask, recipe=recipe, domain=domain)
 
 # %% ../../nbs/library/33_mask_folder.ipynb #666ee82e
@@ -303,6 +313,15 @@ def _mask_here(job, chunks):
         cv2.setNumThreads(before)
 
 # %% ../../nbs/library/33_mask_folder.ipynb #0d7c2b95
+def _check_known(pool, masker):
+    "Raise `InputError` where a new process does not know the masking method"
+    if not pool.submit(masker.is_known).result():
+        raise InputError(
+            f'masking method {masker.method!r} is not known to other processes: use 1 worker, '
+            'or put it into a file and load that with use_plugin (--plugin)'
+        )
+
+
 def _mask_in_processes(job, chunks, workers):
     # Functions of a notebook can be forked, but not sent to a new process
     can_fork = 'fork' in multiprocessing.get_all_start_methods()
@@ -311,6 +330,7 @@ def _mask_in_processes(job, chunks, workers):
     )
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         try:
+            _check_known(pool, job.func)
             for lines in pool.map(job, chunks):
                 yield from lines
         except BaseException:
@@ -474,7 +494,7 @@ def fill_folder(
 def mask_folder(
     src: str | Path,  # Data set in any layout
     dest: str | Path,  # Folder to write
-    method: str,  # One of `MASK_METHODS`
+    method: str,  # A name in `MASKS`
     seed: int = 0,  # Non-negative; determines the random numbers
     skip_bad: bool = False,  # Leave out images that cannot be read or have no landmarks?
     workers: int | None = None,  # Processes; None: one per core on large data sets

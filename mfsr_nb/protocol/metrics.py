@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['pair_scores', 'best_threshold', 'fold_thresholds', 'verification', 'ROC', 'roc_curve', 'tar_at', 'equal_error_rate',
-           'bootstrap_rates', 'count_ranks', 'top_columns', 'average_precision', 'Retrieval', 'similarity_blocks',
+           'bootstrap_curves', 'count_ranks', 'top_columns', 'average_precision', 'Retrieval', 'similarity_blocks',
            'matrix_blocks', 'retrieval', 'chance_level']
 
 # %% ../../nbs/paper/03_metrics.ipynb #7ca80fc2
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from pydantic import Field
 
 from ..core import InputError, progress
 from mfsr_nb.protocol.inputs import (
@@ -133,7 +134,8 @@ def roc_curve(
 def tar_at(
     far: np.ndarray,  # (..., t) rising
     tar: np.ndarray,  # (..., t) rising
-    limit: float,  # Largest fraction of unmatched pairs that may be accepted
+    # Largest fraction of unmatched pairs that may be accepted
+    limit: Annotated[float, Field(gt=0, lt=1)],
 ) -> np.ndarray:
     "Largest true accept rate whose false accept rate is at most `limit` (eq. 4)"
     return np.where(far <= limit, tar, 0).max(-1)
@@ -156,28 +158,28 @@ def equal_error_rate(
     return at(far, after) - weight * (at(far, after) - at(far, after - 1))
 
 # %% ../../nbs/paper/03_metrics.ipynb #6d75dd80
-def bootstrap_rates(
+def bootstrap_curves(
     scores: np.ndarray,  # (n,) scores of the pairs
     same: np.ndarray,  # (n,) True where matched
     code: np.ndarray,  # (n,) identity of the left image, as an integer
     weights: np.ndarray,  # (times, n_ids) how often each identity occurs in each resample
-    limits: list[float],  # False accept rates of eq. 4
+    near: float = 0.01,  # Every threshold counts up to three times this false accept rate
     grid: int = 1000,  # Thresholds along the whole curve
-) -> np.ndarray:
-    "Equal error rate and true accept rate at each limit, for each resample (times, 1 + limits)"
+) -> tuple[np.ndarray, np.ndarray]:
+    "False and true accept rates of each resample at selected thresholds, (times, t) each"
     curve = roc_curve(scores, same)
-    selected = _selected_thresholds(curve.far, max(limits), grid)
+    selected = _selected_thresholds(curve.far, near, grid)
     # The first selected threshold that accepts the pair.
     accepted_at = np.searchsorted(-curve.threshold[selected], -scores)
     cell = code * len(selected) + accepted_at
     far, tar = (_resampled_rate(cell[kind], weights, len(selected)) for kind in (~same, same))
-    return np.stack([equal_error_rate(far, tar), *(tar_at(far, tar, f) for f in limits)], 1)
+    return far, tar
 
 
-def _selected_thresholds(far, limit, grid):
-    "Positions on the curve: `grid` evenly spaced, and all that matter up to three times `limit`"
+def _selected_thresholds(far, near, grid):
+    "Positions on the curve: `grid` evenly spaced, and all that matter up to three times `near`"
     # A threshold matters if the next one accepts one more unmatched pair.
-    near = (np.diff(far) > 0) & (far[:-1] <= 3 * limit)
+    near = (np.diff(far) > 0) & (far[:-1] <= 3 * near)
     return np.union1d(np.flatnonzero(near), np.linspace(0, len(far) - 1, grid).astype(int))
 
 
@@ -270,6 +272,19 @@ class Retrieval:
     def rank(self, k: int) -> float:
         "Fraction of probes with a match among the first `k`"
         return float(self.cmc[min(k, len(self.cmc)) - 1])
+
+    def hits(self, k: int) -> np.ndarray:
+        "Number of matches among the first `k` of each probe (n_probe,)"
+        return np.add.reduceat(self.ranks <= k, np.cumsum(self.n_match) - self.n_match, dtype=int)
+
+    def take(self, rows: np.ndarray) -> 'Retrieval':
+        "The same for some probes, which may repeat"
+        start, n_match = np.cumsum(self.n_match) - self.n_match, self.n_match[rows]
+        # Position of each rank among those of its probe.
+        within = np.arange(n_match.sum()) - np.repeat(np.cumsum(n_match) - n_match, n_match)
+        ranks = self.ranks[np.repeat(start[rows], n_match) + within]
+        best = dict(top=self.top[rows], top_score=self.top_score[rows])
+        return replace(self, ranks=ranks, n_match=n_match, probe=self.probe[rows], **best)
 
 # %% ../../nbs/paper/03_metrics.ipynb #cf47dbc6
 def similarity_blocks(

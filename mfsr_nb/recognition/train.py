@@ -25,11 +25,11 @@ from fastai.learner import Learner
 from fastai.torch_core import get_model
 from torch import Tensor, nn
 
-from ..core import FULL, distributed_info
+from ..core import FULL, InputError, distributed_info
 from ..data.loading import Streamed
 from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
 from ..engine.loaders import CountSteps
-from ..engine.weights import open_tensors
+from ..engine.weights import file_hash, open_tensors
 from ..plots import image_sheet, show
 from ..presets import changed, config_hash, load_preset
 from .loaders import face_dls, recognition_section
@@ -155,13 +155,19 @@ class Average(Callback):
 
 # %% ../../nbs/paper/11_training.ipynb #b114f5d3
 def _copy_matching(network: nn.Module, file: str | Path) -> None:
-    "Load the weights of a recognizer as far as the network has them"
-    own = network.state_dict()
-    # a cosine head has no bias
-    known = {
-        name: value for name, value in open_tensors(file, 'recognizer')[0].items() if name in own
-    }
-    network.load_state_dict(own | known)
+    "Load a recognizer's weights, and its head if it fits; raises `InputError` on another network"
+    own, known = network.state_dict(), open_tensors(file, 'recognizer')[0]
+    fits = {}
+    for name, value in own.items():
+        if name in known and known[name].shape == value.shape:
+            fits[name] = known[name]
+        # the head belongs to the identities and to the loss
+        elif not name.startswith('head.'):
+            raise InputError(
+                f'{file}: its {name} does not fit: start with a recognizer of the same backbone, '
+                'image size and embedding'
+            )
+    network.load_state_dict(own | fits)
 
 
 def build_training_model(
@@ -338,7 +344,7 @@ def start_weights(
 def _run_config(
     table: pd.DataFrame, recognition: Any, schedule: Any, loss: tuple, seed: int
 ) -> str:
-    "Hash of everything that decides the result of a run; `loss` is name, options and clip"
+    "Hash of everything that decides the result of a run; `loss` is name, options, clip and start"
     return config_hash(recognition, schedule, *loss, seed, data_identity(table))
 
 
@@ -362,18 +368,21 @@ def train_recognizer(
     device: str | torch.device | None = None,  # None: a GPU if there is one
     every: float = 30.0,  # Seconds between checkpoints
     cbs: Sequence[Callback] = (),  # More callbacks
+    start: str | Path | None = None,  # File of a recognizer to begin with; None: as in the preset
 ) -> tuple[Recognizer, dict]:  # The network, and facts about the run
     """Train a recognizer, resume its training, or load it if it is finished
 
     Writes `dest/weights.safetensors`. The processes of a launch share the batches.
-    Raises `InputError` on an unknown loss, and if `dest` belongs to another run.
+    Raises `InputError` on an unknown loss, on a start that does not fit, and if `dest` belongs to
+    another run.
     """
     device, world = pick_device(device), distributed_info().world
     options = dict(options)
     clip = options.pop('clip', 0.0)
-    start = start_weights(
-        table, pixels, Path(dest).parent, r, seed=seed, device=device, every=every
-    )
+    how = (loss, options, clip) + ((file_hash(start),) if start else ())
+    if not start:
+        where = dict(seed=seed, device=device, every=every)
+        start = start_weights(table, pixels, Path(dest).parent, r, **where)
     n_ids = int(table.label.max()) + 1
     bf16 = r.precision == 'bf16' and has_bf16(device.type)
 
@@ -388,7 +397,7 @@ def train_recognizer(
     model, facts = train_or_resume(
         dest,
         kind='recognizer',
-        config=_run_config(table, r, schedule, (loss, options, clip), seed=seed),
+        config=_run_config(table, r, schedule, how, seed=seed),
         build=build,
         learner=learner,
         load=load_recognizer,

@@ -88,7 +88,8 @@ class _RowPlanner(_Planner):
             return self.data(f'{row.train}_true')
         if not row.masks:
             return []
-        name, kind = f'masks by {row.masks} for {row.train}', f'masks {row.masks} {row.train}'
+        name = f'masks by {self.study.masks_name(row)} for {row.train}'
+        kind = f'masks {row.masks} {row.train}'
         if row.masks not in GENERATORS:
             return [self.add('masks', name, (row, seed), self.data(row.train), kind)]
         needs = [*self.segmenter(), *self.data(row.train)]
@@ -115,7 +116,7 @@ class _RowPlanner(_Planner):
 
     def attention(self, todo: Sequence[Row], seed: int) -> None:
         "Record where the three models of Figure 8 look, if all of them are among the rows"
-        first = {(row.loss, row.masks): row for row in reversed(todo)}
+        first = {(row.loss, row.masks): row for row in reversed(todo) if not row.own}
         wanted = (('softmax', ''), ('softmax', 'iamgan'), ('dcr', 'iamgan'))
         compared = tuple(first[key] for key in wanted if key in first)
         if len(compared) == len(wanted) and self.study.has_report(compared[1]):

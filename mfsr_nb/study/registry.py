@@ -124,7 +124,11 @@ def results_dir() -> Path:
     "Folder of the registry that tables are drawn from: `MFSR_RESULTS`, or the committed evidence"
     if named := os.environ.get('MFSR_RESULTS'):
         return Path(named)
-    return Path('results' if Path('results').is_dir() else '../../results')
+    # nbs/ has a folder `results` of notebooks
+    for folder in map(Path, ('results', '../results')):
+        if (folder / 'runs.jsonl').is_file():
+            return folder
+    return Path('../../results')
 
 # %% ../../nbs/library/51_registry.ipynb #a51e0010
 class Evidence(NamedTuple):

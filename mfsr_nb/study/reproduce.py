@@ -31,10 +31,10 @@ from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan
 from .registry import append_run, read_runs
-from .rows import Row, rows
+from .rows import Row, needs_landmarks, rows
 from .run import run_plan
 from .study import Study
-from .tables import by_cell, paper_numbers
+from .tables import by_cell, paper_numbers, row_label
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5233378
 def _fits(row: Row, pattern: str) -> bool:
@@ -49,9 +49,10 @@ def _fits_any(row: Row, patterns: Sequence[str]) -> bool:
 def choose_rows(
     tables: Sequence[str],  # As for `rows`
     only: str = '',  # Patterns of names or cells, separated by commas; '' takes all rows
+    rows_file: str | Path | None = None,  # Rows of one's own, as for `rows`
 ) -> list[Row]:
     "The rows that are wanted; raises `InputError` where a pattern fits none"
-    every = rows(tables)
+    every = rows(tables, rows_file)
     if not only:
         return every
     # some names contain a comma
@@ -95,8 +96,8 @@ def seed_list(
 # %% ../../nbs/library/58_reproduce.ipynb #c21f8fa0
 def _renamed(row: Row, name: str, train: str) -> Row:
     "A row on a data set of the user's, which stands in no table of the paper"
-    cells = (f'table1/{name}/{row.name}',)
-    return Row(f'{row.name}, {name}', cells, train, row.loss, row.masks)
+    place = dict(name=f'{row.name}, {name}', cells=(f'table1/{name}/{row.name}',), train=train)
+    return row.model_copy(update=place)
 
 
 def _has_landmarks(train: str | Path, skip_bad: bool) -> bool:
@@ -128,7 +129,7 @@ def rows_for_dataset(
             'rows with masks drawn on landmarks (KP-CVX, KP-SYN) are left out; '
             'mfsr_align finds landmarks'
         )
-        found = [row for row in found if not row.masks.startswith('kp_')]
+        found = [row for row in found if not needs_landmarks(row)]
     if not generators:
         say(
             'no --masked and --labelled: rows with learned generators '
@@ -198,8 +199,9 @@ def report(
     ours = by_cell(runs, study.kind, study.preset.name)
     committed = by_cell(read_runs(evidence), study.kind, study.preset.name)
     lines = {}
-    for cell in (row.cells[0] for row in todo):
-        lines[cell.split('/', 1)[1]] = {
+    for row in todo:
+        cell = row.cells[0]
+        lines[row_label(cell, row.own)] = {
             'here': _rank1(ours.get(cell, [])),
             'evidence': _rank1(committed.get(cell, [])),
             'paper': paper_numbers(cell).get('rank1', ''),
@@ -311,6 +313,7 @@ def reproduce(
     skip_bad: bool = False,  # Leave out unreadable images?
     allow_overlap: bool = False,  # Let training and test identities have the same names?
     only: str = '',  # Only these rows: as for `choose_rows`
+    rows_file: str | Path | None = None,  # Rows of your own, which are added to the tables
     jobs: int = 1,  # Processes that work at a time
     executor: str | Executor | None = None,  # dask://host:port: the workers of a Dask cluster
     fraction: float = 1.0,  # Part of each training's steps, to try everything out
@@ -320,7 +323,7 @@ def reproduce(
 ) -> tuple[Study, list[dict]]:
     "Compute the paper's tables: (the study, its runs); raises `InputError`"
     preset = _load(preset, jobs, fraction)
-    todo, seeds = choose_rows(tables, only), seed_list(seeds)
+    todo, seeds = choose_rows(tables, only, rows_file), seed_list(seeds)
     data = dict(test=test, masked=masked, labelled=labelled, kind=kind)
     allowed = dict(skip_bad=skip_bad, allow_overlap=allow_overlap)
     study = _open_study(preset, dest, schedule, train, **data, **allowed)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..core import FULL, MASKED, hardware
 from ..data.dataset import counts
+from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
 from ..recognition.dfm import partial_similarity, train_partial
@@ -83,9 +84,13 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
         every=study.every,
     )
     if LOSSES[loss].partial:
-        return train_partial(loss, table, pixels, preset=study.preset, **how)
+        preset = study.preset
+        if row.options:
+            preset = changed(preset, losses={loss: options})
+        return train_partial(loss, table, pixels, preset=preset, **how)
     recognition = study.preset.recognition
-    return train_recognizer(table, pixels, r=recognition, loss=loss, options=options, **how)
+    how |= dict(loss=loss, options=options, start=row.start or None)
+    return train_recognizer(table, pixels, r=recognition, **how)
 
 
 def _run_id(study: Study, name: RunName) -> str:
@@ -113,6 +118,7 @@ def _compute(study: Study, row: Row, seed: int, table: pd.DataFrame, **of_run) -
         seconds=round(time.time() - begin, 1),
         train=facts,
         **(dict(generator=generator) if generator else {}),
+        **(dict(own=True) if row.own else {}),
         counts=dict(train=counts(table), test=counts(test), unreadable=len(study.unreadable)),
         metrics=metrics,
     )

@@ -37,7 +37,7 @@ from mfsr_nb.generators.pipeline import (
 from ..masks.generator_report import report_folder, write_generator_report
 from ..masks.mask_folder import mask_folder
 from ..masks.unet import load_unet, mask_probability
-from ..presets import config_hash, load_preset
+from ..presets import config_hash, load_preset, settings
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
 from ..recognition.attention import attention_record, write_attention
 from mfsr_nb.recognition.recognizer import (
@@ -49,7 +49,7 @@ from mfsr_nb.recognition.recognizer import (
     training_set,
 )
 from ..recognition.train import start_weights, train_recognizer
-from ..registries import GENERATORS
+from ..registries import GENERATORS, MASKS
 from ..schema import Preset, Schedule
 from .rows import Row
 from ..world.write import DRAWING, write_world
@@ -265,7 +265,30 @@ def options(
     row: Row,
 ) -> tuple[str, dict]:
     "(name of the loss or method, its settings) of a row"
-    return loss_settings(self.preset, row.loss)
+    loss, options = loss_settings(self.preset, row.loss)
+    return loss, options | row.options
+
+# %% ../../nbs/library/55_study.ipynb #a55mopt1
+@patch
+def mask_options(
+    self: Study,
+    row: Row,  # With a masking method
+) -> dict:
+    "Options that differ from the defaults of the method: the preset's, then the row's"
+    section = self.preset.masks[row.masks]
+    given = (settings(section) if section else {}) | row.mask_options
+    defaults = MASKS.settings(row.masks).model_dump(mode='json')
+    return {key: value for key, value in given.items() if value != defaults[key]}
+
+
+@patch
+def masks_name(
+    self: Study,
+    row: Row,
+) -> str:
+    "Names the masks of a row and their options in files and tasks"
+    options = self.mask_options(row) if row.masks in MASKS else {}
+    return f'{row.masks}-{config_hash(options)[:6]}' if options else row.masks
 
 # %% ../../nbs/library/55_study.ipynb #b5500004
 @patch
@@ -292,8 +315,9 @@ def name(
     preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
-    how = (preset.recognition, preset.evaluation, row.loss, loss_options, row.masks)
-    config = config_hash(*how, *generator)
+    how = (preset.recognition, preset.evaluation, row.loss, loss_options, self.masks_name(row))
+    start = (file_hash(row.start),) if row.start else ()
+    config = config_hash(*how, *generator, *start)
     data = config_hash(*self._data_identity(row, table))
     faces = [fingerprint(table)] if generated else []
     folder = f'{row.name}-{seed}-{config_hash(config, data, *faces)[:6]}'
@@ -336,7 +360,7 @@ def _softmax_row(self: Study, train: str) -> Row:
     suffix = '' if train == 'casia' else f', {train}'
     if not self.drawn and self.kind != 'paper':
         suffix = f', {Path(self.train[train]).resolve().name}'
-    return Row('Softmax' + suffix, (), train, 'softmax')
+    return Row(name='Softmax' + suffix, loss='softmax', train=train)
 
 
 @patch
@@ -433,10 +457,12 @@ def masked(
         return self.data(f'{row.train}_true')
     if not row.masks:
         return None
-    folder, source = self.dest / 'generated' / row.train / row.masks, self.data(row.train)
+    folder = self.dest / 'generated' / row.train / self.masks_name(row)
+    source = self.data(row.train)
     with self.alone(folder):
         if check or not (folder / 'recipe.jsonl').is_file():
-            self.leave_out(mask_folder(source, folder, row.masks, skip_bad=self.skip_bad)[1])
+            how = dict(skip_bad=self.skip_bad, **self.mask_options(row))
+            self.leave_out(mask_folder(source, folder, row.masks, **how)[1])
     return folder
 
 # %% ../../nbs/library/55_study.ipynb #8e9b980a
@@ -448,7 +474,7 @@ def report_name(
 ) -> str:
     "File name of the report on a row's masked faces"
     train = '' if row.train == 'casia' else f'-{row.train}'
-    return f'{self.kind}-{self.preset.name}{train}-{row.masks}-{seed}.json'
+    return f'{self.kind}-{self.preset.name}{train}-{self.masks_name(row)}-{seed}.json'
 
 
 @patch
@@ -505,7 +531,7 @@ def report(
     keep = mask_probability(load_unet(segmenter), real) < 0.5
     embed = partial(embed_pixels, load_recognizer(evaluation))
     seconds = self._seconds_per_face(row, seed, real)
-    how = dict(m_keep=keep, seconds=seconds, name=row.masks, most=most)
+    how = dict(m_keep=keep, seconds=seconds, name=self.masks_name(row), most=most)
     found = report_folder(self.data(row.train), faces, embed, real, **how)
     found |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made)
     write_generator_report(found, path)

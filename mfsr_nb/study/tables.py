@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'NO_DIFFERENCE', 'by_cell', 'Difference', 'paired_difference', 'paper_numbers', 'as_cells',
-           'difference_weights', 'difference_row', 'verdict', 'table']
+           'difference_weights', 'difference_row', 'verdict', 'own_cells', 'row_label', 'table']
 
 # %% ../../nbs/library/53_tables.ipynb #324ab22f
 from collections.abc import Mapping, Sequence
@@ -210,6 +210,26 @@ def _baseline_columns(cell_runs: dict, cell: str, baseline: Mapping[str, str]) -
     return {('Rank-1, difference', k): compared.get(k, '') for k in ('points', '95 %', 'paper')}
 
 
+def own_cells(
+    runs: list[dict],  # From `read_runs`
+    cells: Sequence[str],  # Of a table
+) -> list[str]:  # Without those that are among `cells`
+    "Cells in the same tables that rows of one's own fill"
+    tables, found = {cell.rpartition('/')[0] for cell in cells}, []
+    for run in runs:
+        if run.get('own'):
+            found += [cell for cell in run['cells'] if cell.rpartition('/')[0] in tables]
+    return [cell for cell in dict.fromkeys(found) if cell not in cells]
+
+
+def row_label(
+    cell: str,
+    own: bool = False,  # Is it of a row of one's own?
+) -> str:
+    "How a table calls a row"
+    return cell.split('/', 1)[1] + (' (own row)' if own else '')
+
+# %% ../../nbs/library/53_tables.ipynb #53e00001
 def table(
     runs: list[dict],  # From `read_runs`
     cells: Sequence[str],  # Which cells, one row each
@@ -219,9 +239,11 @@ def table(
     baseline: Mapping[str, str] | None = None,  # Cell -> the cell that it is compared with
 ) -> pd.DataFrame:
     "The paper's numbers and ours side by side, in per cent"
-    cell_runs = by_cell(runs, kind, preset, cells)
+    own = own_cells(runs, cells)
+    cell_runs = by_cell(runs, kind, preset, [*cells, *own])
+    own = [cell for cell in own if cell in cell_runs]
     rows = {}
-    for cell in cells:
+    for cell in (*cells, *own):
         printed, ours = paper_numbers(cell), cell_runs.get(cell, [])
         row = {('paper', m): f'{printed[m]:.1f}' if m in printed else '' for m in metrics}
         for metric in metrics:
@@ -230,5 +252,5 @@ def table(
         row['', 'seeds'] = len(ours)
         if baseline:
             row |= _baseline_columns(cell_runs, cell, baseline)
-        rows[cell.split('/', 1)[1]] = row
+        rows[row_label(cell, cell in own)] = row
     return pd.DataFrame.from_dict(rows, orient='index')
