@@ -532,6 +532,7 @@ def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
     )
     S, C = UNet(preset.segmentation.widths, size).eval(), Classifier(recognizer).eval()
     dls = gan_dls(random_faces(8, size), random_faces(8, size), np.arange(8), settings)
+    dls.train.per_epoch = settings.steps
     learner = gan_learner(dls, IAMGAN(settings, 0, S, C), IAMLoss(settings), settings)
     plain = PlainIAMGAN(learner.model)
 
@@ -625,9 +626,11 @@ def editing() -> Rows:
     settings = with_steps(generator_settings(load_preset('mini'), 'stargan'), 5)
     size, batch, half = settings.image_size, settings.batch_size, settings.batch_size // 2
     faces = random_faces(8, size), random_faces(8, size)
-    dls = gan_dls(*faces, np.arange(8), settings, each=half * settings.n_critic)
+    each = half * settings.n_critic
+    dls = gan_dls(*faces, np.arange(8), settings, each=each)
+    dls.train.per_epoch = settings.steps
     model, loss = AttributeGAN(settings), AttributeGANLoss(settings)
-    learner = gan_learner(dls, model, loss, settings, [Watch(total=settings.steps)])
+    learner = gan_learner(dls, model, loss, settings, [Watch()])
     plain = PlainStarGAN(learner.model, half, settings.n_critic)
 
     def theirs() -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_square', 'open_square', 'points_to_square', 'Streamed', 'memory_budget', 'LoadedPixels', 'load_pixels',
-           'IdentityBatches', 'StepBatches']
+           'IdentityBatches', 'StepBatches', 'SomeRows', 'LabeledRows']
 
 # %% ../../nbs/library/23_loading.ipynb #40e2f58e
 import os
@@ -207,45 +207,47 @@ class IdentityBatches:
         return np.concatenate(picked)
 
 # %% ../../nbs/library/23_loading.ipynb #7860651b
-class StepBatches(torch.utils.data.Dataset):
-    "Item k is the batch of step `first + k`: (uint8 images, labels, domains)"
+class StepBatches:
+    "Item t is the batch of step t: (uint8 images, labels, domains)"
 
     def __init__(
         self,
         t: pd.DataFrame,  # Images, with `label` and `domain`
         pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3)
         batches: IdentityBatches,  # Row numbers of each step
-        steps: int,  # Steps of the whole run
-        first: int = 0,  # Step to start at
         hflip: float = 0.5,  # Probability of a mirror image
-        rank: int = 0,  # Number of this process
-        world: int = 1,  # Number of processes
+        share: tuple[int, int] = (0, 1),  # Number of this process, number of processes
         change: Callable | None = None,  # (images, step) -> images, applied to each whole batch
     ):
-        "Raises `InputError` where the processes cannot share the identities of a batch evenly"
-        if batches.identities % world:
-            raise InputError(
-                f'{batches.identities} identities in a batch cannot be shared by {world} '
-                f'processes: set recognition.batch.identities to a multiple of {world}'
-            )
         self.label = torch.tensor(t['label'].to_numpy(np.int64))
         self.domain = torch.tensor(t['domain'].to_numpy(np.int64))
         self.pixels, self.batches = pixels, batches
-        self.steps, self.first = steps, first
         self.hflip, self.change = hflip, change
-        self.rank, self.world = rank, world
+        self.share = share
 
-    def __len__(self):
-        return self.steps - self.first
+    @property
+    def share(self) -> tuple[int, int]:
+        "Number of this process, number of processes"
+        return self._share
 
-    def __getitem__(self, k: int) -> tuple:
-        "(uint8 images, labels, domains) of step `first + k`"
-        step = self.first + k
+    @share.setter
+    def share(self, share: tuple[int, int]) -> None:
+        "Raises `InputError` where the processes cannot share the identities of a batch evenly"
+        if self.batches.identities % share[1]:
+            raise InputError(
+                f'{self.batches.identities} identities in a batch cannot be shared by {share[1]} '
+                f'processes: set recognition.batch.identities to a multiple of {share[1]}'
+            )
+        self._share = share
+
+    def __getitem__(self, step: int) -> tuple:
+        "(uint8 images, labels, domains)"
         rows = torch.from_numpy(self.batches[step])
         rng = np.random.default_rng((self.batches.seed, 2, step))
         flip = torch.from_numpy(rng.random(len(rows)) < self.hflip)
-        share = len(rows) // self.world
-        mine = slice(share * self.rank, share * (self.rank + 1))
+        rank, world = self.share
+        length = len(rows) // world
+        mine = slice(length * rank, length * (rank + 1))
         # What changes a batch changes the whole of it, in any number of processes.
         part = slice(None) if self.change else mine
         x, flip = self.pixels[rows[part]], flip[part]
@@ -253,3 +255,39 @@ class StepBatches(torch.utils.data.Dataset):
         if self.change:
             x = self.change(x, step)[mine]
         return x, self.label[rows[mine]], self.domain[rows[mine]]
+
+# %% ../../nbs/library/23_loading.ipynb #99343deb
+class SomeRows:
+    "Some of the images of a data set; indexing with row numbers or a slice gives uint8 tensors"
+
+    def __init__(
+        self,
+        pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3)
+        rows: Sequence[int],  # Numbers of the images
+    ):
+        self.pixels, self.rows = pixels, torch.tensor(np.array(rows))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, which: slice | Sequence[int] | torch.Tensor) -> torch.Tensor:
+        return self.pixels[self.rows[which]]
+
+
+class LabeledRows:
+    "`rows[numbers]`: (uint8 images, labels, domains) of a table"
+
+    def __init__(
+        self,
+        t: pd.DataFrame,  # Images, with `label` and `domain`
+        pixels: torch.Tensor | Streamed | SomeRows,  # uint8 (n, S, S, 3)
+    ):
+        self.label = torch.tensor(t['label'].to_numpy(np.int64))
+        self.domain = torch.tensor(t['domain'].to_numpy(np.int64))
+        self.pixels = pixels
+
+    def __len__(self):
+        return len(self.label)
+
+    def __getitem__(self, numbers: Sequence[int]) -> tuple:
+        return self.pixels[numbers], self.label[numbers], self.domain[numbers]

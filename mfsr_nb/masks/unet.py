@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['UNet', 'keep_map', 'load_unet', 'read_seg', 'open_label', 'load_seg', 'augment', 'SegLoss', 'iou', 'boundary_f',
            'calibration', 'calibration_error', 'mask_probability', 'segment_table', 'segment_summary', 'evaluate_unet',
-           'SegBatches', 'lr_schedule', 'Segmenting', 'train_unet']
+           'SegBatches', 'lr_schedule', 'SegRate', 'Segmenting', 'draw_masks', 'unet_dls', 'mask_iou', 'unet_learner',
+           'train_unet']
 
 # %% ../../nbs/paper/05_unet.ipynb #21caae86
 import hashlib
@@ -32,9 +33,11 @@ from ..core import InputError, progress
 from ..data.dataset import file_size, read_bytes
 from ..data.loading import Streamed, load_pixels, to_square
 from ..data.readers import find_images
-from ..engine.fit import ToDevice, adam, has_bf16, pick_device, quiet, train_or_resume
+from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
+from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.weights import load_weights
-from ..presets import config_hash
+from ..plots import image_sheet, show
+from ..presets import config_hash, load_preset
 
 # %% ../../nbs/paper/05_unet.ipynb #f41441a9
 def _two_convolutions(n_in, n_out):
@@ -220,6 +223,9 @@ def augment(
 class SegLoss:
     "Logits and labels (B, 1, H, W) -> scalar (eq. 2); `parts` keeps the two terms"
 
+    # of a pixel, for fastai's predictions
+    activation = staticmethod(torch.sigmoid)
+
     def __init__(
         self,
         bce: float = 1.0,  # Weight of the cross entropy
@@ -238,6 +244,10 @@ class SegLoss:
         loss = self.bce * bce + self.dice * dice
         self.parts = dict(loss=loss, bce=bce, dice=dice)
         return loss
+
+    def decodes(self, p: torch.Tensor) -> torch.Tensor:
+        "Masks of probabilities"
+        return p > 0.5
 
 # %% ../../nbs/paper/05_unet.ipynb #512dc43b
 def iou(
@@ -367,8 +377,8 @@ def evaluate_unet(
     return segment_summary(p, y, threshold), segment_table(p, y, threshold, key=keys)
 
 # %% ../../nbs/paper/05_unet.ipynb #250eb79d
-class SegBatches(torch.utils.data.Dataset):
-    "Item k is the batch of step `first + k`: uint8 images and bool masks"
+class SegBatches:
+    "Item t is the batch of step t: uint8 images and bool masks"
 
     def __init__(
         self,
@@ -376,25 +386,16 @@ class SegBatches(torch.utils.data.Dataset):
         y: torch.Tensor,  # Masks from `load_seg`
         rows: Iterable[int],  # Numbers of the training images
         bs: int,  # Images in a batch
-        steps: int,  # Of the whole run
-        first: int = 0,  # Step to start at
         seed: int = 0,  # Of the order
     ):
         self.x = x
         self.y = y
         self.rows = np.asarray(rows)
         self.bs = bs
-        self.steps = steps
-        self.first = first
         self.seed = seed
 
-    def __len__(self):
-        return self.steps - self.first
-
-    def __getitem__(self, k):
-        if k >= len(self):
-            raise IndexError(k)
-        start = (self.first + k) * self.bs
+    def __getitem__(self, step):
+        start = step * self.bs
         epochs, places = divmod(start + np.arange(self.bs), len(self.rows))
         orders = {epoch: self._order(epoch) for epoch in set(epochs)}
         rows = np.array([orders[epoch][place] for epoch, place in zip(epochs, places)])
@@ -417,8 +418,8 @@ def lr_schedule(
     return lr * (0.5 + 0.5 * math.cos(math.pi * (p - warmup) / (1 - warmup)))
 
 
-class Segmenting(Callback):
-    "Augments batches, sets the learning rate and counts steps, by the model's step counter"
+class SegRate(Callback):
+    "Sets the learning rate by the model's step counter"
 
     order, run_valid = 0, False
 
@@ -426,56 +427,130 @@ class Segmenting(Callback):
         self,
         s: object,  # Section `segmentation` of a preset
         steps: int,  # Of the whole run
-        seed: int,  # Of the augmentation
     ):
         self.s = s
         self.steps = steps
-        self.seed = seed
 
     def before_batch(self) -> None:
         step = int(self.model.n_steps)
-        lr = lr_schedule(step, self.steps, self.s.optimizer.lr, self.s.warmup)
-        self.opt.set_hyper('lr', lr)
-        x, y = augment(self.x, self.y, self.seed, step, a=self.s.augment)
+        self.opt.set_hyper('lr', lr_schedule(step, self.steps, self.s.optimizer.lr, self.s.warmup))
+
+
+class Segmenting(Callback):
+    "Turns a batch into floats, and in training augments it, by the model's step counter"
+
+    order = 0
+
+    def __init__(
+        self,
+        s: object,  # Section `segmentation` of a preset
+        seed: int,  # Of the augmentation
+    ):
+        self.s = s
+        self.seed = seed
+
+    def before_batch(self) -> None:
+        if self.training:
+            x, y = augment(self.x, self.y, self.seed, int(self.model.n_steps), a=self.s.augment)
+        else:
+            x, y = self.x.permute(0, 3, 1, 2).float() / 127.5 - 1, self.y[:, None].float()
         self.learn.xb, self.learn.yb = (x,), (y,)
 
-    def after_step(self) -> None:
-        self.model.n_steps += 1
-
-# %% ../../nbs/paper/05_unet.ipynb #597e8f0a
-def _seg_config(t, s, seed):
-    "Hash of the settings and of the data: keys and sizes of all files"
-    lines = [f'{r.key}\t{file_size(r.path)}\t{file_size(r.label)}\n' for r in t.itertuples()]
-    return config_hash(s, seed, hashlib.sha256(''.join(lines).encode()).hexdigest())
-
-
+# %% ../../nbs/paper/05_unet.ipynb #05a0b001
 def _build_unet(s, device):
     unet = UNet(s.widths, s.image_size)
     unet.bf16 = s.bf16 and has_bf16(device)
     return unet
 
 
-def _seg_dls(first, x, y, **options):
-    "fastai DataLoaders of the steps from `first` on"
-    batches = SegBatches(x, y, first=first, **options)
-    loader = torch.utils.data.DataLoader(batches, batch_size=None)
-    dls = DataLoaders(loader, loader)
-    # one input; the second element of a batch is the label
-    dls.n_inp = 1
-    return dls
+class _SegRows:
+    "`rows[numbers]`: uint8 images and bool masks"
+
+    def __init__(self, x, y, rows):
+        self.x, self.y, self.rows = x, y, np.asarray(rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, numbers):
+        rows = self.rows[numbers]
+        return self.x[rows], self.y[rows]
 
 
-def _seg_learner(dls, model, cbs, s, steps, seed):
-    learner = Learner(
+def draw_masks(
+    batch: tuple,  # Images uint8 (n, S, S, 3), masks bool (n, S, S)
+    out: torch.Tensor | None,  # Masks that were found (n, 1, S, S)
+    max_n: int,  # Images to draw
+) -> None:
+    "Draw images with their masks, and what was found"
+    images, masks = (part[:max_n].cpu() for part in batch[:2])
+    rows = {'image': images.numpy(), 'labeled': masks.reshape(images.shape[:3]).float().numpy()}
+    if out is not None:
+        found = torch.stack([*out[:max_n]]).float().cpu()
+        rows['found'] = found.reshape(images.shape[:3]).numpy()
+    show(image_sheet(rows))
+
+# %% ../../nbs/paper/05_unet.ipynb #05a0b005
+def unet_dls(
+    data: str | Path | Iterable | tuple,  # As for `read_seg`, or its table, images and masks
+    s: object = None,  # Section `segmentation` of a preset; None: of `mini`
+    validate: bool = True,  # Are the held-out images for validation?
+    steps: int | None = None,  # Of the whole run; None: as many as there are epochs
+    seed: int = 0,  # Of the order
+) -> DataLoaders:
+    "fastai DataLoaders of a data set with masks; raises `InputError` as `load_seg` does"
+    s = s or load_preset('mini').segmentation
+    if not isinstance(data, tuple):
+        table = read_seg(data)
+        data = (table, *load_seg(table, s.image_size))
+    t, x, y = data
+    train, held = np.flatnonzero(~t.held), np.flatnonzero(t.held)
+    per_epoch = max(1, round(len(train) / s.batch_size))
+    batches = SegBatches(x, y, train, bs=s.batch_size, seed=seed)
+    loader = StepLoader(batches, s.batch_size, per_epoch, steps=steps, draw=draw_masks)
+    valid = None
+    if validate and len(held):
+        valid = RowLoader(_SegRows(x, y, held), bs=s.batch_size, draw=draw_masks)
+    return step_dls(loader, valid)
+
+# %% ../../nbs/paper/05_unet.ipynb #05a0b003
+def mask_iou(
+    z: torch.Tensor,  # Logits (B, 1, H, W)
+    y: torch.Tensor,  # Labels 0 or 1 (B, 1, H, W)
+) -> torch.Tensor:
+    "Mean intersection over union of the mask at a threshold of 1/2 (eq. 3)"
+    return iou(z[:, 0] > 0, y[:, 0] > 0.5).mean()
+
+
+def unet_learner(
+    dls: DataLoaders,  # From `unet_dls`
+    model: UNet | None = None,  # None: a new one, on the best device
+    s: object = None,  # Section `segmentation` of a preset; None: of `mini`
+    metrics: Iterable | None = None,  # None: `mask_iou`
+    cbs: Iterable[Callback] = (),  # More callbacks
+    seed: int = 0,  # Of the augmentation
+    **kwargs,  # For fastai's Learner: lr, path, wd, moms
+) -> Learner:
+    "A fastai Learner for the segmentation network"
+    s = s or load_preset('mini').segmentation
+    if model is None:
+        device = pick_device()
+        model = _build_unet(s, device).to(device)
+    return step_learner(
         dls,
         model,
+        cbs=[Segmenting(s, seed), *cbs],
         loss_func=SegLoss(s.loss.bce, s.loss.dice),
         opt_func=adam(s.optimizer),
-        lr=s.optimizer.lr,
-        train_bn=True,
-        cbs=[ToDevice(), Segmenting(s, steps, seed), *cbs],
+        metrics=[mask_iou] if metrics is None else metrics,
+        **dict(lr=s.optimizer.lr) | kwargs,
     )
-    return quiet(learner)
+
+# %% ../../nbs/paper/05_unet.ipynb #597e8f0a
+def _seg_config(t, s, seed):
+    "Hash of the settings and of the data: keys and sizes of all files"
+    lines = [f'{r.key}\t{file_size(r.path)}\t{file_size(r.label)}\n' for r in t.itertuples()]
+    return config_hash(s, seed, hashlib.sha256(''.join(lines).encode()).hexdigest())
 
 # %% ../../nbs/paper/05_unet.ipynb #e5703bc9
 def train_unet(
@@ -497,8 +572,11 @@ def train_unet(
     rows, held_rows = np.flatnonzero(~t.held), np.flatnonzero(t.held)
     device = pick_device(device)
     steps = max(1, round(s.epochs * len(rows) / s.batch_size))
-    batches = dict(rows=rows, bs=s.batch_size, steps=steps, seed=seed)
     held = {}
+
+    def learner(model, callbacks):
+        dls = unet_dls((t, x, y), s, validate=False, steps=steps, seed=seed)
+        return unet_learner(dls, model, s, cbs=[SegRate(s, steps), *callbacks], seed=seed)
 
     def keep(model):
         "Evaluate on the held-out images before the weights are written"
@@ -513,10 +591,8 @@ def train_unet(
         kind='unet',
         config=_seg_config(t, s, seed),
         build=partial(_build_unet, s, device),
-        dls=partial(_seg_dls, x=x, y=y, **batches),
-        learner=partial(_seg_learner, s=s, steps=steps, seed=seed),
+        learner=learner,
         load=load_unet,
-        steps=steps,
         keep=keep,
         seed=seed,
         desc=desc,

@@ -17,14 +17,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
-from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..core import InputError, progress
 from ..data.loading import Streamed
-from ..engine.fit import ToDevice, adam, has_bf16, pick_device, quiet, train_or_resume
+from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
 from ..engine.weights import load_weights, open_tensors
 from ..presets import config_hash
 from mfsr_nb.recognition.interpret_fr import (
@@ -33,7 +32,7 @@ from mfsr_nb.recognition.interpret_fr import (
     InterpretOptions,
     PartialNet,
 )
-from .recognizer import face_dls
+from .loaders import face_dls
 from .train import StepRate, data_identity, start_weights
 from ..registries import LOSSES, Section, register_loss
 from ..schema import Count, Fraction, NotNegative, Positive
@@ -409,24 +408,19 @@ def train_partial(
             _copy_backbone(network, start)
         return network
 
-    def batches(first: int) -> DataLoaders:
-        return face_dls(table, pixels, recognition, schedule.steps, first=first, seed=seed)
-
-    def learner(dls: DataLoaders, model: PartialNet, callbacks: Sequence[Callback]) -> Learner:
+    def learner(model: PartialNet, callbacks: Sequence[Callback]) -> Learner:
+        dls = face_dls(table, pixels, recognition, held_out=0, steps=schedule.steps, seed=seed)
         lr = recognition.optimizer.lr * options.lr_scale
-        how = dict(opt_func=adam(recognition.optimizer), lr=lr, train_bn=True)
-        callbacks = [ToDevice(), StepRate(lr, schedule), *callbacks]
-        return quiet(Learner(dls, model, loss_func=loss.make(options), cbs=callbacks, **how))
+        how = dict(opt_func=adam(recognition.optimizer), lr=lr, loss_func=loss.make(options))
+        return step_learner(dls, model, cbs=[StepRate(lr, schedule), *callbacks], **how)
 
     model, about = train_or_resume(
         dest,
         kind=name,
         config=config_hash(recognition, options, schedule, seed, data_identity(table)),
         build=build,
-        dls=batches,
         learner=learner,
         load=load_partial,
-        steps=schedule.steps,
         seed=seed,
         desc=desc,
         device=device,

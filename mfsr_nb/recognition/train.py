@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics', 'Average', 'build_training_model', 'strip_training_state',
-           'face_learner', 'data_identity', 'start_weights', 'train_recognizer']
+           'FaceLoss', 'FaceLearner', 'face_learner', 'data_identity', 'start_weights', 'train_recognizer']
 
 # %% ../../nbs/paper/11_training.ipynb #3f8147da
 import copy
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientClip
@@ -26,15 +27,24 @@ from torch import Tensor, nn
 
 from ..core import FULL, InputError, distributed_info
 from ..data.loading import Streamed
-from ..engine.fit import ToDevice, adam, has_bf16, pick_device, quiet, train_or_resume
+from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
+from ..engine.loaders import CountSteps
 from ..engine.weights import file_hash, open_tensors
-from ..presets import changed, config_hash
-from .losses import StatefulLoss, make_loss
+from ..plots import image_sheet, show
+from ..presets import changed, config_hash, load_preset
+from .loaders import face_dls, recognition_section
+from .losses import StatefulLoss, batch_hard, make_loss
 from mfsr_nb.recognition.recognizer import (
     Recognizer,
-    face_dls,
     fingerprint,
     load_recognizer,
+    loss_settings,
+)
+from mfsr_nb.recognition.validation import (
+    HeldOutAccuracy,
+    HeldOutRank1,
+    search_rows,
+    search_table,
 )
 from ..registries import LOSSES
 from ..schema import Schedule
@@ -53,7 +63,7 @@ def lr_at(
 
 
 class StepRate(Callback):
-    "Sets the learning rate from the step counter of the network, and advances the counter"
+    "Sets the learning rate from the step counter of the network"
 
     order, run_valid = 0, False
 
@@ -74,10 +84,6 @@ class StepRate(Callback):
         "The rate of this step"
         self.opt.set_hyper('lr', self.rate(int(get_model(self.model).n_steps)))
 
-    def after_step(self) -> None:
-        "One step more"
-        get_model(self.model).n_steps += 1
-
 # %% ../../nbs/paper/11_training.ipynb #b8d5243e
 class CenterUpdate(Callback):
     "Moves the centers of a loss after each backward pass (eq. 12, and the rule of Center Loss)"
@@ -86,7 +92,7 @@ class CenterUpdate(Callback):
 
     def stateful(self) -> Iterator[StatefulLoss]:
         "The losses that have centers"
-        loss = self.learn.loss_func
+        loss = get_model(self.model).loss
         if isinstance(loss, nn.Module):
             yield from (part for part in loss.modules() if isinstance(part, StatefulLoss))
 
@@ -113,8 +119,8 @@ class Diagnostics(Callback):
 
     def after_batch(self) -> None:
         "Diagnostics that are NaN do not exist yet and are left out"
-        loss = self.learn.loss_func
-        if not isinstance(loss, nn.Module):
+        loss = get_model(self.model).loss
+        if not hasattr(loss, 'parts'):
             return
         for part in loss.modules():
             if hasattr(part, 'diagnostics'):
@@ -125,8 +131,8 @@ class Diagnostics(Callback):
 class Average(Callback):
     "Keeps `model.ema`, an exponential moving average of the network, buffers included"
 
-    # after `StepRate` has counted the step
-    order, run_valid = 1, False
+    # after the step has been counted
+    order, run_valid = CountSteps.order + 1, False
 
     def __init__(
         self,
@@ -201,32 +207,105 @@ def strip_training_state(
     model.loss = model.ema = None
     return kept
 
-# %% ../../nbs/paper/11_training.ipynb #b1100005
+# %% ../../nbs/paper/11_training.ipynb #b1100021
+class FaceLoss:
+    "In training the loss of the network; in validation triplets of held-out identities"
+
+    def __init__(
+        self,
+        network: Recognizer,  # With `loss`
+    ):
+        self.network = network
+
+    @property
+    def parts(self) -> dict | None:
+        "Terms of the training loss by name"
+        return getattr(self.network.loss, 'parts', None)
+
+    def __call__(self, out: tuple[Tensor, Tensor], ids: Tensor, dom: Tensor) -> Tensor:
+        if self.network.training:
+            return self.network.loss(out, ids, dom)
+        d_ap, d_an = batch_hard(F.normalize(out[0]), ids)
+        # an identity alone in its batch, or a batch of one identity, says nothing
+        known = d_ap.isfinite() & d_an.isfinite()
+        return F.softplus((d_ap - d_an)[known]).mean()
+
+
+def _held_out_metrics(dls: DataLoaders) -> list:
+    "Metrics of the validation set; raises `InputError` if nobody can be searched for there"
+    if dls.valid is dls.train:
+        return []
+    rows = dls.valid.dataset
+    found = search_rows(search_table(rows.label, rows.domain))
+    return [*(HeldOutRank1(name) for name in found.probes), HeldOutAccuracy()]
+
+# %% ../../nbs/paper/11_training.ipynb #b1100023
+class FaceLearner(Learner):
+    "fastai's Learner, with results that are searches for held-out identities"
+
+    def show_results(self, ds_idx: int = 1, max_n: int = 9, **kwargs) -> None:
+        "Draw probes above the gallery face that is most alike; a cross marks another identity"
+        (phi, _), (ids, dom) = self.get_preds(ds_idx=ds_idx)
+        rows = search_rows(search_table(ids, dom))
+        probes = np.flatnonzero(np.logical_or.reduce([*rows.probes.values()]))
+        chosen = probes[np.linspace(0, len(probes) - 1, min(max_n, len(probes))).astype(int)]
+        gallery = np.flatnonzero(rows.gallery)
+        phi = F.normalize(phi)
+        best = gallery[(phi[chosen] @ phi[gallery].T).argmax(1).numpy()]
+        images = self.dls[ds_idx].dataset.pixels
+        marks = ['' if ids[i] == ids[j] else '×' for i, j in zip(chosen, best)]
+        sheet = {'probe': images[chosen].numpy(), 'most alike': images[best].numpy()}
+        show(image_sheet(sheet, captions=[[''] * len(chosen), marks]))
+
+# %% ../../nbs/paper/11_training.ipynb #b1100025
+def _with_backbone(recognition: Any, name: str | None) -> Any:
+    "The section with another backbone"
+    return changed(recognition, backbone=name) if name else recognition
+
+
+def _network(dls: DataLoaders, preset: Any, backbone: str | None, loss: Any) -> Recognizer:
+    "A new network with its loss, on the best device"
+    preset = load_preset(preset) if isinstance(preset, str) else preset
+    recognition = _with_backbone(recognition_section(preset), backbone)
+    name, options, device = loss, {}, pick_device()
+    if not isinstance(loss, str):
+        name = 'cosface' if getattr(loss, 'head', 'linear') == 'cosine' else 'softmax'
+    elif hasattr(preset, 'losses'):
+        name, options = loss_settings(preset, loss)
+    network = build_training_model(dls.c, recognition, name, options, device=device)
+    network.loss = network.loss if isinstance(loss, str) else loss
+    return network.to(device)
+
+
 def face_learner(
     dls: DataLoaders,  # From `face_dls`
-    model: Recognizer,  # From `build_training_model`
-    recognition: Any,  # Recognition section of a preset
-    schedule: Any,  # steps, milestones, gamma, warmup: a schedule of the preset
+    backbone: str | Recognizer | None = None,  # Name, or a network with its loss; None: preset's
+    loss: str | nn.Module = 'dcr',  # Name of a loss, or (outputs, identities, domains) -> loss
+    preset: Any = 'mini',  # A preset, its name, or its recognition section
+    metrics: Sequence | None = None,  # None: Rank-1 and accuracy of held-out identities
     cbs: Sequence[Callback] = (),  # More callbacks
     clip: float = 0.0,  # Largest norm of the gradient; 0: no limit
-) -> Learner:
-    "A fastai Learner for a recognizer, with torch's Adam and the paper's learning rate"
-    lr = recognition.optimizer.lr
-    callbacks = [ToDevice(), StepRate(lr, schedule), CenterUpdate(), Diagnostics()]
+    **kwargs,  # For fastai's Learner: lr, path, wd, moms
+) -> FaceLearner:
+    "A fastai Learner for a recognizer; raises `InputError` on an unknown loss"
+    recognition, network = recognition_section(preset), backbone
+    if not isinstance(backbone, Recognizer):
+        network = _network(dls, preset, backbone, loss)
+    callbacks = [CenterUpdate(), Diagnostics()]
     if clip:
         callbacks.append(GradientClip(clip))
     if recognition.ema:
         callbacks.append(Average(recognition.ema))
-    learner = Learner(
+    return step_learner(
         dls,
-        model,
-        loss_func=model.loss,
-        opt_func=adam(recognition.optimizer),
-        lr=lr,
-        train_bn=True,
+        network,
         cbs=[*callbacks, *cbs],
+        kind=FaceLearner,
+        loss_func=FaceLoss(network),
+        opt_func=adam(recognition.optimizer),
+        metrics=_held_out_metrics(dls) if metrics is None else metrics,
+        **dict(lr=recognition.optimizer.lr) | kwargs,
     )
-    return quiet(learner)
 
 # %% ../../nbs/paper/11_training.ipynb #6a27d5b8
 def data_identity(
@@ -297,7 +376,7 @@ def train_recognizer(
     Raises `InputError` on an unknown loss, on a start that does not fit, and if `dest` belongs to
     another run.
     """
-    device, (rank, world, _) = pick_device(device), distributed_info()
+    device, world = pick_device(device), distributed_info().world
     options = dict(options)
     clip = options.pop('clip', 0.0)
     how = (loss, options, clip) + ((file_hash(start),) if start else ())
@@ -310,22 +389,18 @@ def train_recognizer(
     def build() -> Recognizer:
         return build_training_model(n_ids, r, loss, options, device=device, start=start)
 
-    def batches(first: int) -> DataLoaders:
-        shared = dict(rank=rank, world=world)
-        return face_dls(table, pixels, r, schedule.steps, first=first, seed=seed, **shared)
-
-    def learner(dls: DataLoaders, model: Recognizer, callbacks: Sequence[Callback]) -> Learner:
-        return face_learner(dls, model, r, schedule, cbs=callbacks, clip=clip)
+    def learner(model: Recognizer, callbacks: Sequence[Callback]) -> Learner:
+        dls = face_dls(table, pixels, r, held_out=0, steps=schedule.steps, seed=seed)
+        callbacks = [StepRate(r.optimizer.lr, schedule), *callbacks]
+        return face_learner(dls, model, preset=r, cbs=callbacks, clip=clip)
 
     model, facts = train_or_resume(
         dest,
         kind='recognizer',
         config=_run_config(table, r, schedule, how, seed=seed),
         build=build,
-        dls=batches,
         learner=learner,
         load=load_recognizer,
-        steps=schedule.steps,
         keep=strip_training_state,
         seed=seed,
         desc=desc,
