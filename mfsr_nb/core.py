@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FULL', 'MASKED', 'DOMAINS', 'InputError', 'DistributedInfo', 'distributed_info', 'progress_callback',
-           'progress_display', 'progress', 'seed_everything', 'hardware', 'git_commit', 'environment']
+           'progress_display', 'progress', 'seed_everything', 'cpu_threads', 'hardware', 'git_commit', 'environment']
 
 # %% ../nbs/library/01_core.ipynb #3731deff
 import io
@@ -152,6 +152,19 @@ def seed_everything(
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+# %% ../nbs/library/01_core.ipynb #cputhr02
+@contextmanager
+def cpu_threads(
+    n: int | None,  # Threads of torch on the CPU; None leaves the number as it is
+) -> Iterator[None]:
+    "Within it, torch computes with this many threads"
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 # %% ../nbs/library/01_core.ipynb #4453f391
 def _cpu():

@@ -617,9 +617,10 @@ class PlainStarGAN:
 
 def editing() -> Rows:
     "A step of StarGAN, critic and generator, against the same networks in a plain loop"
+    from mfsr_nb.core import cpu_threads
     from mfsr_nb.engine.fit import Watch
     from mfsr_nb.generators.attribute_gans import AttributeGAN, AttributeGANLoss
-    from mfsr_nb.generators.gan import cpu_threads, gan_dls, gan_learner
+    from mfsr_nb.generators.gan import gan_dls, gan_learner
     from mfsr_nb.generators.pipeline import generator_settings, with_steps
     from mfsr_nb.presets import load_preset
 

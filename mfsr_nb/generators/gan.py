@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['zoom', 'UnpairedBatches', 'draw_unpaired', 'gan_dls', 'image_strip', 'flat_linear', 'linear_ramp', 'Adversarial',
            'CycleGAN', 'cycle_loss', 'mfg_loss', 'CycleLoss', 'phase_parameters', 'by_phase', 'AdversarialTrainer',
-           'phase_rates', 'FlatLinear', 'GANLearner', 'gan_learner', 'Samples', 'cpu_threads', 'build_generator',
-           'load_generator', 'train_gan']
+           'phase_rates', 'FlatLinear', 'GANLearner', 'gan_learner', 'Samples', 'build_generator', 'load_generator',
+           'train_gan']
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #82ddaf58
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from fastai.torch_core import get_model
 from PIL import Image
 from torch import nn
 
-from ..core import InputError
+from ..core import InputError, cpu_threads
 from ..data.loading import SomeRows, Streamed
 from ..engine.files import atomic_write
 from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
@@ -513,19 +512,6 @@ class Samples(Callback):
             self.writer.close()
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #9f9a8c6e
-@contextmanager
-def cpu_threads(
-    n: int | None,  # Threads of torch on the CPU; None leaves the number as it is
-) -> Iterator[None]:
-    "Within it, torch computes with this many threads"
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def build_generator(
     method: str = 'cyclegan',  # A registered generator
     **config: Any,  # Settings of its network

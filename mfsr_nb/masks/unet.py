@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNet', 'keep_map', 'load_unet', 'read_seg', 'open_label', 'load_seg', 'augment', 'SegLoss', 'iou', 'boundary_f',
-           'calibration', 'calibration_error', 'mask_probability', 'segment_table', 'segment_summary', 'evaluate_unet',
-           'SegBatches', 'lr_schedule', 'SegRate', 'Segmenting', 'draw_masks', 'unet_dls', 'mask_iou', 'unet_learner',
-           'train_unet']
+           'mask_probability', 'segment_table', 'segment_summary', 'evaluate_unet', 'SegBatches', 'lr_schedule',
+           'SegRate', 'Segmenting', 'draw_masks', 'unet_dls', 'mask_iou', 'unet_learner', 'train_unet']
 
 # %% ../../nbs/paper/05_unet.ipynb #21caae86
 import hashlib
@@ -38,6 +37,7 @@ from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.weights import load_weights
 from ..plots import image_sheet, show
 from ..presets import config_hash, load_preset
+from ..stats import calibration, calibration_error
 
 # %% ../../nbs/paper/05_unet.ipynb #f41441a9
 def _two_convolutions(n_in, n_out):
@@ -288,27 +288,6 @@ def boundary_f(
     recall = _count_near(b, a, near) / n_b.clamp(min=1)
     f = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
     return torch.where(n_a + n_b > 0, f, 1.0).reshape(shape[:-2])
-
-# %% ../../nbs/paper/05_unet.ipynb #d4a9e027
-def calibration(
-    p: np.ndarray | torch.Tensor,  # P(mask) of pixels, any shape
-    y: np.ndarray | torch.Tensor,  # bool, same shape: is it mask?
-    bins: int = 10,  # Number of bins of equal width
-) -> pd.DataFrame:
-    "One row for each bin that is not empty: mean P, fraction of mask, pixels"
-    p, y = np.asarray(p, float).ravel(), np.asarray(y).ravel()
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    pixels, sum_p, sum_y = (np.bincount(which, weights, bins) for weights in (None, p, y))
-    used = pixels > 0
-    pixels = pixels[used]
-    return pd.DataFrame(dict(p=sum_p[used] / pixels, mask=sum_y[used] / pixels, pixels=pixels))
-
-
-def calibration_error(
-    c: pd.DataFrame,  # From `calibration`
-) -> float:
-    "Mean distance between P and the fraction of mask, weighted by pixels"
-    return float((abs(c.p - c['mask']) * c.pixels).sum() / c.pixels.sum())
 
 # %% ../../nbs/paper/05_unet.ipynb #208c75cc
 @torch.inference_mode()
