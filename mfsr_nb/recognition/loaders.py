@@ -72,7 +72,9 @@ def _training_loader(
 # %% ../../nbs/paper/10a_loaders.ipynb #a510b005
 def _names(table: pd.DataFrame) -> list[str]:
     "Names of the identities by label"
-    return table.drop_duplicates('label').sort_values('label').identity.tolist()
+    column = 'identity' if 'identity' in table else 'label'
+    first = table.drop_duplicates('label').sort_values('label')
+    return first[column].astype(str).tolist()
 
 
 def draw_faces(
