@@ -9,8 +9,6 @@ __all__ = ['mfsr_gan', 'mfsr_train', 'mfsr_embed', 'mfsr_eval', 'mfsr_reproduce'
 import sys
 from typing import Any
 
-from fastcore.script import Param, store_true
-
 from .cli_data import check_number, refuse_options, report_left_out
 from .command import COMMANDS, command, dispatch
 from .core import InputError
@@ -77,11 +75,11 @@ def mfsr_gan(
     steps: int = 0,  # Another number of steps than the preset's; the schedule is scaled
     seed: int = 0,  # Initialization and batches
     samples: int = 0,  # Steps between sample images; 0: a tenth of the run
-    tensorboard: store_true = False,  # Write for TensorBoard as well?
+    tensorboard: bool = False,  # Write for TensorBoard as well?
     device: str = '',  # cpu or cuda; by default a GPU where there is one
-    skip_bad: store_true = False,  # Leave out unreadable images?
+    skip_bad: bool = False,  # Leave out unreadable images?
     # A setting of the preset, KEY=VALUE, such as recognition.optimizer.lr=1e-3; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
 ) -> None:
     "Train a generator that puts masks on full faces (sections 4.1 and 5.4)"
     from pathlib import Path
@@ -91,7 +89,7 @@ def mfsr_gan(
     from mfsr_nb.presets import load_preset
 
     # everything that can be refused is refused before anything is trained
-    loaded = load_preset(preset, set or ())
+    loaded = load_preset(preset, set)
     _check_gan(loaded, method, seed, steps)
     pipeline.assert_not_inside(dest, full, masked)
     pick_device(device)
@@ -188,7 +186,7 @@ def mfsr_train(
     generated: str = '',  # Masked copies that mfsr_mask wrote; by default full faces only
     test: str = '',  # Data set for testing: its identities must not be in DATA
     # ... unless this is given, where names coincide but identities do not
-    allow_overlap: store_true = False,
+    allow_overlap: bool = False,
     # {losses}, or a variant such as Table 4's dcr_wo_L_c
     loss: str = 'softmax',
     preset: str = 'mini',  # Backbone, image size, batch, optimizer
@@ -199,9 +197,9 @@ def mfsr_train(
     # Fraction of the identities to hold out and search while training, into DEST/held_out.csv
     held_out: float = 0.0,
     device: str = '',  # cpu or cuda; by default a GPU where there is one
-    skip_bad: store_true = False,  # Leave out unreadable images?
+    skip_bad: bool = False,  # Leave out unreadable images?
     # A setting of the preset, KEY=VALUE, such as recognition.optimizer.lr=1e-3; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
 ) -> None:
     "Train a recognizer; DEST/curves.png shows the progress"
     from mfsr_nb.core import distributed_info
@@ -210,7 +208,7 @@ def mfsr_train(
     from mfsr_nb.recognition.train import train_recognizer
 
     _check_training_options(schedule, steps, seed, held_out)
-    loaded = _preset_with_schedule(preset, schedule, steps, set or [])
+    loaded = _preset_with_schedule(preset, schedule, steps, set)
     settings = loaded.recognition
     loss, options = recognizer.loss_settings(loaded, loss)
     table = recognizer.training_set(data, generated or None, skip_bad)
@@ -237,8 +235,8 @@ def mfsr_embed(
     data: str,  # Data set in any layout
     weights: str,  # File that mfsr_train wrote
     out: str = 'emb.npz',  # Arrays embedding, identity, masked, path
-    flip: store_true = False,  # Average with the embedding of the mirrored face?
-    skip_bad: store_true = False,  # Leave out unreadable images?
+    flip: bool = False,  # Average with the embedding of the mirrored face?
+    skip_bad: bool = False,  # Leave out unreadable images?
 ) -> None:
     "Embed every image of a data set"
     from mfsr_nb.data.dataset import summary
@@ -337,7 +335,7 @@ def mfsr_reproduce(
     # Processes that work at a time; 0: one for each core up to eight, one where there is a GPU
     jobs: int = 0,
     executor: str = '',  # dask://HOST:PORT: the workers of a Dask cluster instead of processes here
-    dry_run: store_true = False,  # Only show the plan, with times
+    dry_run: bool = False,  # Only show the plan, with times
     fraction: float = 1.0,  # Part of each training's steps: 0.001 tries everything out
     dest: str = '',  # Folder of the study; runs/<preset> by default
     train: str = '',  # Training set of your own (full faces), with --test
@@ -350,10 +348,10 @@ def mfsr_reproduce(
     # by default vggface2 for a TRAIN of that name
     schedule: str = '',
     results: str = '',  # Add the finished runs to the evidence in this folder
-    skip_bad: store_true = False,  # Leave out unreadable images?
-    allow_overlap: store_true = False,  # Let identities of TRAIN and TEST have the same names?
+    skip_bad: bool = False,  # Leave out unreadable images?
+    allow_overlap: bool = False,  # Let identities of TRAIN and TEST have the same names?
     # A setting of the preset, KEY=VALUE, such as recognition.optimizer.lr=1e-3; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
 ) -> None:
     "Compute the paper's tables; an interrupted run continues"
     from mfsr_nb.core import distributed_info
@@ -369,7 +367,7 @@ def mfsr_reproduce(
     data |= dict(kind=kind, schedule=schedule, results=results)
     data |= dict(rows_file=rows_file, executor=executor)
     study, runs = reproduce(
-        load_preset(preset, set or ()),
+        load_preset(preset, set),
         dest or None,
         tables.split(','),
         seeds,
@@ -407,11 +405,12 @@ def _print_settings(table: Any) -> None:
 
 @command
 def mfsr_presets(
-    action: Param('list, or show', str, opt=False, nargs='?') = 'list',
-    preset: Param('To show: a preset, or a YAML file', str, opt=False, nargs='?') = 'mini',
+    action: str = 'list',  # list, or show
+    preset: str = 'mini',  # To show: a preset, or a YAML file
+    /,
     diff: str = '',  # Show only what differs from this preset
     # A setting of the preset, KEY=VALUE, such as recognition.optimizer.lr=1e-3; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
 ) -> None:
     "List the presets, or show the settings of one and where they come from"
     from mfsr_nb.presets import preset_difference, preset_names, preset_summary, preset_table
@@ -422,9 +421,9 @@ def mfsr_presets(
         for name in preset_names():
             print(f'{name:12} {preset_summary(name)}')
     elif diff:
-        _print_settings(preset_difference(preset, diff, set or ()))
+        _print_settings(preset_difference(preset, diff, set))
     else:
-        _print_settings(preset_table(preset, set or ()))
+        _print_settings(preset_table(preset, set))
 
 
 def mfsr() -> int:

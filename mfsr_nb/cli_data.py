@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastcore.script import Param, store_true
-
 from .command import command
 from .core import InputError
 
@@ -78,7 +76,7 @@ def mfsr_align(
     # auto (the data set's own, or else MTCNN), table, mtcnn, or a CSV file
     landmarks: str = 'auto',
     device: str = '',  # Of MTCNN: cpu or cuda; by default a GPU where there is one
-    skip_bad: store_true = False,  # Leave out unreadable images?
+    skip_bad: bool = False,  # Leave out unreadable images?
 ) -> None:
     "Align faces to ArcFace's template; where no face is found, take the centered square"
     from mfsr_nb.data.align import align_folder
@@ -103,7 +101,7 @@ def mfsr_world(
     parts: str = '',
     device: str = 'cpu',  # cpu or cuda
     # A setting of the preset, KEY=VALUE, such as world.size=96; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
 ) -> None:
     "Draw the procedural data sets: full and masked faces with segmentation and landmarks"
     import torch
@@ -111,7 +109,7 @@ def mfsr_world(
     from mfsr_nb.presets import load_preset
     from mfsr_nb.world.write import write_world
 
-    settings = load_preset(preset, set or ())
+    settings = load_preset(preset, set)
     if device != 'cpu' and not (device.startswith('cuda') and torch.cuda.is_available()):
         raise InputError(f'--device {device}: not available here: use cpu')
     if settings.world is None:
@@ -143,10 +141,10 @@ def mfsr_mask(
     # mtcnn; a CSV file; auto: the table's, and the template on 112 x 112 crops without
     landmarks: str = 'auto',
     # An option of the method, KEY=VALUE, such as warp=piecewise; repeatable
-    set: Param(type=str, action='append') = None,
+    set: list[str] = (),
     warp: str = '',  # The same as --set warp=...
     domain: str = 'full',  # full: only full faces; all: masked ones too (test sets for crop)
-    skip_bad: store_true = False,  # Leave out images that are unreadable or have no landmarks?
+    skip_bad: bool = False,  # Leave out images that are unreadable or have no landmarks?
     weights: str = '',  # Trained generator that puts the masks on
     # Trained segmentation network that finds the masks;
     # without one, the mask is where pixels changed considerably
@@ -162,7 +160,7 @@ def mfsr_mask(
     from mfsr_nb.registries import GENERATORS
 
     print(summary(read(src, skip_bad), src), file=sys.stderr)
-    options = assignments([*(set or ()), *([f'warp={warp}'] if warp else [])])
+    options = assignments([*(set), *([f'warp={warp}'] if warp else [])])
     if method in GENERATORS and not weights:
         raise InputError(f'method {method}: needs a trained generator: give its file as --weights')
     common = dict(seed=seed, skip_bad=skip_bad, domain=domain)

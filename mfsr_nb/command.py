@@ -9,11 +9,13 @@ __all__ = ['COMMANDS', 'parser_of', 'exit_code', 'command', 'dispatch']
 import argparse
 import errno
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
 
-from fastcore.script import anno_parser
+from fastcore.docments import docments
 
 from .core import InputError
 from mfsr_nb.registries import (
@@ -22,6 +24,7 @@ from mfsr_nb.registries import (
     LOSSES,
     MASKS,
     READERS,
+    Registry,
     closest,
     use_plugin,
 )
@@ -48,28 +51,51 @@ _LISTS = dict(
 )
 
 
+def _own_names(registry: Registry) -> list[str]:
+    "Names without variants, and without losses that train a network of their own"
+    own = {name: method for name, method in registry.items() if not method.of}
+    return [name for name, method in own.items() if not getattr(method, 'partial', None)]
+
+
 def _fill_in_names(parser: argparse.ArgumentParser) -> None:
     "Replace the names of registries in the help by those of their methods"
     for action in parser._actions:
         for key, registry in _LISTS.items():
             if f'{{{key}}}' in (action.help or ''):
-                names = [name for name, method in registry.items() if not method.of]
+                names = _own_names(registry)
                 action.help = action.help.replace(f'{{{key}}}', ', '.join(names))
+
+# %% ../nbs/library/59_command.ipynb #cmd00020
+def _argument(parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
+    "How argparse reads a parameter"
+    # argparse formats the help, so that a percent sign is written twice
+    about, default = comment.replace('%', '%%'), parameter.default
+    if kind is bool:
+        return dict(action='store_true', help=about)
+    if kind == list[str]:
+        return dict(action='append', default=[], help=about)
+    if default is parameter.empty:
+        return dict(type=kind, help=about)
+    shown = f' (default: {default})' if default not in ('', None) else ''
+    return dict(type=kind, default=default, help=about + shown)
 
 
 def parser_of(
-    function: Callable,  # With docments
+    function: Callable,  # With types and docments
     with_names: bool = False,  # Fill in the names of registered methods?
 ) -> argparse.ArgumentParser:
     "The parser of a command"
-    parser = anno_parser(function, prog=function.__name__)
-    parser.add_argument(
-        '--plugin',
-        action='append',
-        default=[],
-        metavar='FILE',
-        help='A .py file or a module that registers methods; repeatable',
-    )
+    parser = argparse.ArgumentParser(prog=function.__name__, description=function.__doc__)
+    kinds, comments = get_type_hints(function), docments(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        how = _argument(parameter, kinds[name], comments.get(name) or '')
+        has_default = parameter.default is not parameter.empty
+        if has_default and parameter.kind is parameter.POSITIONAL_ONLY:
+            parser.add_argument(name, nargs='?', **how)
+        else:
+            parser.add_argument(f'--{name}' if has_default else name, **how)
+    about = 'A .py file or a module that registers methods; repeatable'
+    parser.add_argument('--plugin', action='append', default=[], metavar='FILE', help=about)
     if with_names:
         _fill_in_names(parser)
     return parser
@@ -121,7 +147,7 @@ COMMANDS: dict[str, Callable] = {}
 
 
 def command(
-    function: Callable,  # With docments
+    function: Callable,  # With types and docments
 ) -> Callable:
     "The function as a console script; its `main` takes the words of a command line"
 
@@ -130,9 +156,11 @@ def command(
         _load_given_plugins(words)
         parser = parser_of(function, with_names=bool({'-h', '--help'} & {*words}))
         options = vars(parser.parse_args(words))
-        for extra in ('plugin', 'pdb', 'xtra'):
-            del options[extra]
-        function(**options)
+        del options['plugin']
+        parameters = inspect.signature(function).parameters.values()
+        names = [o.name for o in parameters if o.kind is o.POSITIONAL_ONLY]
+        first = [options.pop(name) for name in names]
+        function(*first, **options)
 
     def main(words: Sequence[str]) -> int:
         return exit_code(function.__name__, functools.partial(run_words, words))
