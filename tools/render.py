@@ -68,6 +68,12 @@ def is_empty(output: NotebookNode) -> bool:
     return only_html and bool(EMPTY_HTML.fullmatch(output.data.get('text/html', '-')))
 
 
+def is_silent(cell: NotebookNode) -> bool:
+    "Whether nothing of a cell is shown: `#| output: false`, for tests that train"
+    flags = directives(cell)
+    return 'output:' in flags and flags['output:'][0].lower() == 'false'
+
+
 def tidied(outputs: list[NotebookNode]) -> list[NotebookNode]:
     "Outputs without what progress bars leave behind"
     for output in outputs:
@@ -156,7 +162,7 @@ def executed(
     execute(client, timeout)
     ran = [cell for cell in notebook.cells if not client.skipped(cell)]
     for cell in ran:
-        cell.outputs = tidied(cell.outputs)
+        cell.outputs = [] if is_silent(cell) else tidied(cell.outputs)
     if found := list(faults(ran)):
         raise RuntimeError('\n'.join(found))
     return cleaned(nbformat.writes(notebook))
