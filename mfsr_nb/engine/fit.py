@@ -296,8 +296,9 @@ class Checkpoint(Callback):
         return int(learn.model.n_steps)
 
     def before_fit(self) -> None:
-        # Python allows signal handlers in the main thread only
-        if threading.current_thread() is threading.main_thread():
+        # Python allows signal handlers in the main thread only; a validation begins a fit as well
+        main = threading.current_thread() is threading.main_thread()
+        if main and self.previous_handler is None:
             self.previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def _on_interrupt(self, *_):
@@ -321,6 +322,7 @@ class Checkpoint(Callback):
         "Restore the previous handler of Ctrl-C"
         if self.previous_handler is not None:
             signal.signal(signal.SIGINT, self.previous_handler)
+            self.previous_handler = None
 
 # %% ../../nbs/library/32_fit.ipynb #e7862501
 def _cpu_supports(feature):
