@@ -50,8 +50,9 @@ def _check_gan(preset: Any, method: str, seed: int, steps: int) -> None:
 def _check_networks(method: str, masked: str, segmentation: str, classifier: str) -> str | None:
     "The source of the segmentation network; None for methods that need neither network"
     from mfsr_nb.recognition.recognizer import load_recognizer
+    from mfsr_nb.registries import GENERATORS
 
-    if not method.startswith('iamgan'):
+    if not GENERATORS[method].helpers:
         refuse_options(dict(segmentation=segmentation, classifier=classifier), method)
         return None
     if classifier:
@@ -418,6 +419,7 @@ def mfsr_presets(
     if action not in ('list', 'show'):
         raise InputError(f'unknown action {action!r}: use list or show')
     if action == 'list':
+        refuse_options(dict(diff=diff, set=set), 'the list of presets')
         for name in preset_names():
             print(f'{name:12} {preset_summary(name)}')
     elif diff:

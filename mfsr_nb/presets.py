@@ -139,10 +139,11 @@ def _with_changes(file: SettingsFile, changes: Mapping, where: str) -> SettingsF
 def _value(text: str) -> Any:
     "A value as YAML reads it, or a number"
     try:
-        value = yaml.safe_load(text)
+        value, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return text
-    if isinstance(value, str):
+    # text in quotation marks stays text
+    if isinstance(value, str) and node.style is None:
         try:
             return float(value)
         except ValueError:
@@ -191,8 +192,11 @@ def load_preset(
 ) -> Preset:
     "A preset; raises `InputError` that names file, line, key and remedy"
     file = _read(name, sets, changes)
+    if 'name' in file.tree:
+        where = _place_of(('name',), file.origins)
+        raise InputError(f'{where}: name: a preset has the name of its file: leave it out')
     try:
-        return Preset.model_validate(as_tuples(dict(name=Path(name).stem, **file.tree)))
+        return Preset.model_validate(as_tuples(file.tree | dict(name=Path(name).stem)))
     except ValidationError as error:
         problem = first_problem(error, Preset)
         place = _place_of(problem.keys, file.origins) or f'preset {name}'

@@ -23,12 +23,19 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import pandas as pd
 from fastcore.basics import patch
 from fastcore.docments import docments
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    ValidationError,
+    create_model,
+)
 
 from .core import InputError
 
@@ -36,7 +43,7 @@ from .core import InputError
 class Section(BaseModel):
     "Settings that belong together: immutable, without unknown names, and with strict types"
 
-    model_config = ConfigDict(frozen=True, extra='forbid', strict=True)
+    model_config = ConfigDict(frozen=True, extra='forbid', strict=True, allow_inf_nan=False)
 
 
 def as_tuples(
@@ -100,7 +107,9 @@ def _fields_at(model: Any, keys: tuple) -> list[str]:
     "Names that the model below these keys has"
     for key in keys:
         part = model.model_fields.get(key) if hasattr(model, 'model_fields') else None
-        model = part.annotation if part else None
+        # `World | None` has the fields of `World`
+        inside = (part.annotation, *get_args(part.annotation)) if part else ()
+        model = next((kind for kind in inside if hasattr(kind, 'model_fields')), None)
     return list(getattr(model, 'model_fields', ()))
 
 # %% ../nbs/library/01a_registries.ipynb #regs0030
@@ -175,13 +184,23 @@ def _comments(make: Callable) -> dict[str, str]:
         return {}
 
 
+def _place(make: Callable) -> str:
+    "Name, file and line of a definition, for messages"
+    try:
+        line = inspect.getsourcelines(make)[1]
+        return f'{make.__qualname__} ({inspect.getsourcefile(make)}, line {line})'
+    except (OSError, TypeError):
+        return make.__qualname__
+
+# %% ../nbs/library/01a_registries.ipynb #regs0050
 def options_of(
     make: Callable,  # A function or class
     supplied: tuple[str, ...] = (),  # Parameters that are not options
     name: str = 'Options',  # Of the model
     base: type[Section] = Section,  # With further options
+    reserved: tuple[str, ...] = (),  # Names that no option may have
 ) -> type[Section]:
-    "The parameters of a signature as a model; raises `InputError` on one without a type"
+    "The parameters of a signature as a model; raises `InputError` on one that cannot be an option"
     target = make.__init__ if inspect.isclass(make) else make
     hints = get_type_hints(target, include_extras=True)
     comments, fields = _comments(make), {}
@@ -190,11 +209,21 @@ def options_of(
         if parameter.name in supplied or is_variable:
             continue
         if parameter.name not in hints:
-            raise InputError(f'{make.__qualname__}: parameter {parameter.name} has no type: add it')
+            raise InputError(f'{_place(make)}: parameter {parameter.name} has no type: add it')
+        if parameter.name in (*base.model_fields, *reserved):
+            raise InputError(
+                f'{_place(make)}: parameter {parameter.name} has a name of the library: rename it'
+            )
         default = ... if parameter.default is parameter.empty else parameter.default
         description = comments.get(parameter.name, '')
         fields[parameter.name] = (hints[parameter.name], Field(default, description=description))
-    return create_model(name, __base__=base, **fields)
+    try:
+        return create_model(name, __base__=base, **fields)
+    except PydanticSchemaGenerationError:
+        raise InputError(
+            f'{_place(make)}: the type of a parameter is not one for options: use a number, text, '
+            'bool, Literal or tuple (a loss is a class, or a function that returns a module)'
+        ) from None
 
 # %% ../nbs/library/01a_registries.ipynb #regs0023
 ENTRY_POINTS = 'mfsr_nb.plugins'
@@ -259,7 +288,11 @@ def use_plugin(
 def load_plugins() -> None:
     "Load the plugins of installed packages and of `MFSR_PLUGINS`; raises `InputError`"
     for point in entry_points(group=ENTRY_POINTS):
-        load_plugin(point.value)
+        try:
+            load_plugin(point.value)
+        except InputError as error:
+            where = f'entry point {point.name} of the package {point.dist.name}'
+            raise InputError(f'{where}: {error}; update or uninstall the package') from error
     for spec in plugins():
         load_plugin(spec)
 
@@ -313,10 +346,11 @@ class Registry(Mapping):
         modules: tuple[str, ...] = (),  # Modules of the library that register some
         supplied: tuple[str, ...] = (),  # Parameters that the library passes: no options
         base: type[Section] = Section,  # Options that all of them have, for their callers
+        reserved: tuple[str, ...] = (),  # Names that no option may have
         **traits,  # Traits and their defaults
     ):
         self.kind, self.modules, self.supplied, self.traits = kind, modules, supplied, traits
-        self.base = base
+        self.base, self.reserved = base, reserved
         self._methods: dict[str, Method] = {}
         self._loaded = False
 
@@ -359,7 +393,7 @@ class Registry(Mapping):
         base = self.base
         if passes_to:
             base = options_of(passes_to, self.supplied, name, base)
-        return options_of(source, self.supplied, name, base)
+        return options_of(source, self.supplied, name, base=base, reserved=self.reserved)
 
     def _add(self, method: Method) -> None:
         old = self._methods.get(method.name)
@@ -460,6 +494,8 @@ MASKS = Registry(
     'masking method',
     modules=('mfsr_nb.masks.masking',),
     supplied=('image', 'landmarks', 'rng'),
+    # parameters of `mask_face` and `mask_folder`
+    reserved=('key', 'method', 'seed', 'src', 'dest', 'skip_bad', 'workers', 'domain'),
     needs_landmarks=False,
     # for full and masked faces alike, so that its images keep their domain
     keeps_domain=False,

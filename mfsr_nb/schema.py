@@ -378,6 +378,13 @@ def _checked(registry: Registry, name: str, values: Any) -> Section:
         raise NestedProblem(Problem((name, *problem.keys), problem.text)) from None
 
 
+def _all_checked(registry: Registry, values: Any) -> dict:
+    "The options of several registered methods by name"
+    if not isinstance(values, Mapping):
+        raise ValueError('use settings by name')
+    return {name: _checked(registry, name, part) for name, part in values.items()}
+
+
 class _ByName(Section):
     "Options of registered methods by name"
 
@@ -393,7 +400,7 @@ class Losses(_ByName):
     @model_validator(mode='before')
     @classmethod
     def _check_losses(cls, values: Any) -> dict:
-        return {name: _checked(LOSSES, name, part) for name, part in dict(values).items()}
+        return _all_checked(LOSSES, values)
 
 
 class Masks(_ByName):
@@ -402,7 +409,7 @@ class Masks(_ByName):
     @model_validator(mode='before')
     @classmethod
     def _check_masks(cls, values: Any) -> dict:
-        return {name: _checked(MASKS, name, part) for name, part in dict(values).items()}
+        return _all_checked(MASKS, values)
 
 # %% ../nbs/library/01b_schema.ipynb #schm0020
 class GeneratorAugmentation(Section):
@@ -450,10 +457,10 @@ class Generators(_ByName):
     @model_validator(mode='before')
     @classmethod
     def _check_generators(cls, values: Any) -> dict:
-        found = dict(values)
-        for name in [name for name in found if name != 'common']:
-            found[name] = _checked(GENERATORS, name, found[name])
-        return found
+        if not isinstance(values, Mapping):
+            raise ValueError('use settings by name')
+        own = {name: part for name, part in values.items() if name != 'common'}
+        return {**values, **_all_checked(GENERATORS, own)}
 
 # %% ../nbs/library/01b_schema.ipynb #schm0022
 class Preset(Section):

@@ -84,8 +84,10 @@ def with_steps(
 ) -> Section:  # The section with this number of steps
     "Another number of steps; schedule and ramps are scaled with it"
     scale = steps / section.steps
-    schedule = {key: round(scale * at) for key, at in settings(section.schedule).items()}
-    changes = dict(steps=steps, schedule=schedule)
+    changes = dict(steps=steps)
+    if hasattr(section, 'schedule'):
+        times = settings(section.schedule).items()
+        changes['schedule'] = {key: round(scale * at) for key, at in times}
     for key in ('lambda1', 'lambda2'):
         if hasattr(section, key):
             changes[key] = dict(ramp_steps=round(scale * getattr(section, key).ramp_steps))

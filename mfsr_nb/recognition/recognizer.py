@@ -24,7 +24,7 @@ from ..engine.weights import load_weights
 from ..presets import settings
 from .backbones import PixelNetwork, backbone, backbone_name, first_line
 from .losses import HEADS
-from ..registries import LOSSES
+from ..registries import LOSSES, closest
 
 # %% ../../nbs/paper/10_recognizer.ipynb #5994a868
 class Recognizer(PixelNetwork):
@@ -46,6 +46,8 @@ class Recognizer(PixelNetwork):
         super().__init__(normalize)
         if pool not in ('avg', 'flat'):
             raise InputError(f'unknown pooling {pool!r}: use avg or flat')
+        if head not in HEADS:
+            raise InputError(f'unknown classifier {head!r}: {closest(head, HEADS)}')
         shape = dict(n_ids=n_ids, name=backbone_name(name), dim=dim, size=size)
         self.config = shape | dict(pool=pool, normalize=normalize, head=head)
         if options:

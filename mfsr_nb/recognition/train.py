@@ -224,7 +224,11 @@ class FaceLoss:
 
     def __call__(self, out: tuple[Tensor, Tensor], ids: Tensor, dom: Tensor) -> Tensor:
         if self.network.training:
-            return self.network.loss(out, ids, dom)
+            loss = self.network.loss(out, ids, dom)
+            if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
+                name, kind = type(self.network.loss).__name__, type(loss).__name__
+                raise InputError(f'{name} gives {kind}: a loss is a scalar tensor with gradient')
+            return loss
         d_ap, d_an = batch_hard(F.normalize(out[0]), ids)
         # an identity alone in its batch, or a batch of one identity, says nothing
         known = d_ap.isfinite() & d_an.isfinite()
