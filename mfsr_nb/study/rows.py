@@ -111,8 +111,8 @@ def _cells(row: RowEntry) -> tuple[str, ...]:
 
 def _check_place(row: RowEntry) -> None:
     "Raise `InputError` where a row's name, training set or table cannot be used"
-    if '/' in row.name or '\\' in row.name:
-        raise InputError(f'name {row.name!r} has a slash, but names a folder: leave it out')
+    if row.name.strip('.') == '' or '/' in row.name or '\\' in row.name:
+        raise InputError(f'name {row.name!r} cannot name a folder: use words without slashes')
     if row.train not in TRAINING_SETS:
         remedy = closest(row.train, TRAINING_SETS)
         raise InputError(f'unknown training set {row.train!r}: {remedy}')
