@@ -12,7 +12,7 @@ __all__ = ['Fraction', 'Positive', 'NotNegative', 'Count', 'Index', 'Pair', 'MOS
 
 # %% ../nbs/library/01b_schema.ipynb #schm0003
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -378,17 +378,28 @@ def _checked(registry: Registry, name: str, values: Any) -> Section:
         raise NestedProblem(Problem((name, *problem.keys), problem.text)) from None
 
 
-def _all_checked(registry: Registry, values: Any) -> dict:
+def _all_checked(registry: Registry, values: Any, shared: Mapping) -> dict:
     "The options of several registered methods by name"
     if not isinstance(values, Mapping):
         raise ValueError('use settings by name')
-    return {name: _checked(registry, name, part) for name, part in values.items()}
+    found = dict(values)
+    for name in found:
+        # what all methods share is a field of the section
+        if name not in shared:
+            found[name] = _checked(registry, name, found[name])
+    return found
 
-
+# %% ../nbs/library/01b_schema.ipynb #schm0041
 class _ByName(Section):
     "Options of registered methods by name"
 
     model_config = ConfigDict(extra='allow')
+    registry: ClassVar[Registry]
+
+    @model_validator(mode='before')
+    @classmethod
+    def _check(cls, values: Any) -> dict:
+        return _all_checked(cls.registry, values, cls.model_fields)
 
     def __getitem__(self, name: str) -> Section | None:
         return getattr(self, name, None)
@@ -397,19 +408,13 @@ class _ByName(Section):
 class Losses(_ByName):
     "Options of recognition losses"
 
-    @model_validator(mode='before')
-    @classmethod
-    def _check_losses(cls, values: Any) -> dict:
-        return _all_checked(LOSSES, values)
+    registry = LOSSES
 
 
 class Masks(_ByName):
     "Options of masking methods"
 
-    @model_validator(mode='before')
-    @classmethod
-    def _check_masks(cls, values: Any) -> dict:
-        return _all_checked(MASKS, values)
+    registry = MASKS
 
 # %% ../nbs/library/01b_schema.ipynb #schm0020
 class GeneratorAugmentation(Section):
@@ -452,15 +457,8 @@ class Ramp(Section):
 class Generators(_ByName):
     "Options of generators other than IAMGAN, and what they share"
 
+    registry = GENERATORS
     common: GeneratorCommon
-
-    @model_validator(mode='before')
-    @classmethod
-    def _check_generators(cls, values: Any) -> dict:
-        if not isinstance(values, Mapping):
-            raise ValueError('use settings by name')
-        own = {name: part for name, part in values.items() if name != 'common'}
-        return {**values, **_all_checked(GENERATORS, own)}
 
 # %% ../nbs/library/01b_schema.ipynb #schm0022
 class Preset(Section):
