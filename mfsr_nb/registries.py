@@ -502,7 +502,7 @@ MASKS = Registry(
 )
 READERS = Registry(
     'reader',
-    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.layouts'),
+    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.lists', 'mfsr_nb.data.layouts'),
     supplied=('root', 'skip_bad'),
     # path -> does the reader know this layout?
     matches=None,

@@ -18,6 +18,7 @@ from ..core import DOMAINS, FULL, MASKED, InputError
 from mfsr_nb.data.readers import (
     IMAGE_TYPES,
     POINTS,
+    as_numbers,
     csv_rows,
     find_images,
     index_table,
@@ -49,9 +50,9 @@ def _vgg_landmarks(file):
     missing = [column for column in columns if column not in table]
     if missing:
         raise InputError(f'{file}: no column {missing[0]!r}: fetch the file again')
-    if table[_VGG_POINTS].select_dtypes('number').shape[1] < 10:
-        raise InputError(f'{file}: holds points that are not numbers: fetch the file again')
-    return table[columns].set_axis(['stem', *POINTS[:10]], axis=1).drop_duplicates('stem')
+    table = table[columns].set_axis(['path', *POINTS[:10]], axis=1)
+    points = as_numbers(file, table, POINTS[:10]).rename(columns=dict(path='stem'))
+    return points.drop_duplicates('stem')
 
 
 def _vgg_split(root, split, csv_files):
