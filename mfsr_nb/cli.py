@@ -7,9 +7,10 @@ __all__ = ['mfsr_gan', 'mfsr_train', 'mfsr_embed', 'mfsr_eval', 'mfsr_reproduce'
 
 # %% ../nbs/library/60_cli.ipynb #540a7251
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from .cli_data import check_number, refuse_options, report_left_out
+from .cli_data import check_number, refuse_options
 from .command import COMMANDS, command, dispatch
 from .core import InputError
 
@@ -158,20 +159,43 @@ def _check_training_options(schedule: str, steps: int, seed: int, held_out: floa
         )
 
 
-def _load_images(table: Any, size: int, skip_bad: bool, report: bool) -> tuple[Any, Any]:
-    "(table, pixels) without the unreadable images, which are reported"
+def _print_left_out(left_out: Sequence, most: int = 20) -> None:
+    "Report how many images were left out, and why"
+    from itertools import groupby
+    from operator import attrgetter
+
+    reason = attrgetter('reason')
+    for why, rows in groupby(sorted(left_out, key=reason), reason):
+        paths = [row.path for row in rows]
+        shown = [*paths[:most], *(['...'] if len(paths) > most else [])]
+        print(f'left out {len(paths)} images ({why}):', *shown, sep='\n  ', file=sys.stderr)
+
+
+def _load_images(table: Any, size: int, skip_bad: bool, left_out: list) -> tuple[Any, Any]:
+    "(table, pixels) without the unreadable images, which are added to `left_out`"
+    from mfsr_nb.data.left_out import LeftOut
     from mfsr_nb.data.loading import load_pixels
 
     table, pixels, bad = load_pixels(table, size, skip_bad)
-    if report:
-        report_left_out(bad)
+    left_out += [LeftOut(path, 'cannot be read') for path in bad]
     return table, pixels
 
 
-def _print_training(dest: str, table: Any, facts: dict, report: bool) -> None:
+def _doubts(dest: str, table: Any, facts: dict, held: Any, unaligned: str) -> list[str]:
+    "What makes one doubt a training: `training_warnings` of a finished run"
+    from mfsr_nb.recognition import training_warnings
+
+    rates = training_warnings.final_rates(f'{dest}/held_out.csv') if held is not None else {}
+    found = training_warnings.held_out_results(held, rates) if rates else []
+    doubts = training_warnings.training_warnings(
+        table.identity.nunique(), facts['curve'], held_out=found, unaligned=unaligned
+    )
+    training_warnings.write_warnings(dest, doubts)
+    return doubts
+
+
+def _print_training(dest: str, table: Any, facts: dict) -> None:
     "Report a finished training"
-    if not report:
-        return
     print(
         f'{dest}/weights.safetensors: {facts["steps"]} steps on {len(table)} images of '
         f'{table.identity.nunique()} identities, last loss {facts["final_loss"]}, '
@@ -199,36 +223,51 @@ def mfsr_train(
     held_out: float = 0.0,
     device: str = '',  # cpu or cuda; by default a GPU where there is one
     skip_bad: bool = False,  # Leave out unreadable images?
+    # Crops in which mfsr_align found no face, and their copies: skip, keep, or fail;
+    # what is left out is listed in DEST/left_out.csv
+    no_face: str = 'skip',
     # A setting of the preset, KEY=VALUE, such as recognition.optimizer.lr=1e-3; repeatable
     set: list[str] = (),
 ) -> None:
-    "Train a recognizer; DEST/curves.png shows the progress"
+    "Train a recognizer; DEST/curves.png shows the progress, DEST/warnings.txt what to doubt"
     from mfsr_nb.core import distributed_info
     from mfsr_nb.data.dataset import read
+    from mfsr_nb.data.left_out import write_left_out
     from mfsr_nb.recognition import recognizer, validation
     from mfsr_nb.recognition.train import train_recognizer
+    from mfsr_nb.recognition.training_warnings import alignment_problem, training_warnings
 
     _check_training_options(schedule, steps, seed, held_out)
     loaded = _preset_with_schedule(preset, schedule, steps, set)
     settings = loaded.recognition
     loss, options = recognizer.loss_settings(loaded, loss)
-    table = recognizer.training_set(data, generated or None, skip_bad)
+    table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
     if first:
         _describe_training_set(table, data, loss, settings.batch.identities)
     if test:
         recognizer.refuse_overlap(table, read(test), allow_overlap)
+    unaligned = alignment_problem(table) if first else ''
     interval = max(1, settings.schedule.casia.steps // 10)
-    callbacks = [validation.CurveLogger(dest, interval)]
+    callbacks, held = [validation.CurveLogger(dest, interval)], None
     if held_out:
         table, held = validation.hold_out_identities(table, held_out, seed)
-        images = _load_images(held, settings.image_size, skip_bad, first)
-        callbacks.insert(0, validation.ValidationRank1(dest, *images, interval))
-    table, pixels = _load_images(table, settings.image_size, skip_bad, first)
+        held, images = _load_images(held, settings.image_size, skip_bad, left_out)
+        callbacks.insert(0, validation.ValidationRank1(dest, held, images, interval))
+    table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
+    early = training_warnings(table.identity.nunique(), unaligned=unaligned)
+    if first:
+        _print_left_out(left_out)
+        print(*(f'warning: {doubt}\n' for doubt in early), sep='', end='', file=sys.stderr)
     how = dict(loss=loss, options=options, seed=seed, device=device or None, cbs=callbacks)
     _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
-    _print_training(dest, table, facts, first)
+    if first:
+        write_left_out(dest, left_out)
+        _print_training(dest, table, facts)
+        doubts = _doubts(dest, table, facts, held=held, unaligned=unaligned)
+        late = [f'warning: {doubt}\n' for doubt in doubts if doubt not in early]
+        print(*late, sep='', end='', file=sys.stderr)
 
 # %% ../nbs/library/60_cli.ipynb #947706f3
 @command
@@ -236,37 +275,50 @@ def mfsr_embed(
     data: str,  # Data set in any layout
     weights: str,  # File that mfsr_train wrote
     out: str = 'emb.npz',  # Arrays embedding, identity, masked, path
+    generated: str = '',  # Masked copies that mfsr_mask wrote of DATA, embedded as well
     flip: bool = False,  # Average with the embedding of the mirrored face?
     skip_bad: bool = False,  # Leave out unreadable images?
+    # Crops in which mfsr_align found no face, and their copies: skip, keep, or fail;
+    # what is left out is listed beside OUT
+    no_face: str = 'skip',
 ) -> None:
-    "Embed every image of a data set"
-    from mfsr_nb.data.dataset import summary
-    from mfsr_nb.protocol.inputs import save_embeddings
-    from mfsr_nb.recognition.recognizer import embed_dataset
+    "Embed every image of a data set, and their masked copies"
+    from pathlib import Path
 
-    table, embedding, bad = embed_dataset(data, weights, flip, skip_bad)
-    report_left_out(bad)
+    from mfsr_nb.data.dataset import summary
+    from mfsr_nb.data.left_out import LeftOut, write_left_out
+    from mfsr_nb.engine.weights import file_hash
+    from mfsr_nb.protocol.inputs import save_embeddings
+    from mfsr_nb.recognition.recognizer import embed_dataset, faces_and_copies
+
+    faces, left_out = faces_and_copies(data, generated or None, skip_bad, no_face)
+    table, embedding, bad = embed_dataset(faces, weights, flip, skip_bad)
+    left_out = left_out + [LeftOut(path, 'cannot be read') for path in bad]
+    _print_left_out(left_out)
     print(summary(table, data), file=sys.stderr)
-    save_embeddings(out, embedding, table.identity, table.domain, table.path)
+    name = file_hash(weights) + (' with --flip' if flip else '')
+    arrays = (embedding, table.identity, table.domain, table.path)
+    save_embeddings(out, *arrays, weights=name)
+    write_left_out(Path(out).parent, left_out, f'{Path(out).stem}.left_out.csv')
     count, length = embedding.shape
     identities = table.identity.nunique()
     print(f'{out}: {count} embeddings of length {length}, {identities} identities')
 
 # %% ../nbs/library/60_cli.ipynb #a600000b
-def _read_pairs(file: str, npz: str, scenario: str) -> Any:
+def _read_pairs(file: str, npz: Sequence[str], scenario: str) -> Any:
     "Stored pairs as their path; a list of LFW or MFR2 as a table of rows of the embeddings"
     from pathlib import Path
 
     import pandas as pd
 
     from mfsr_nb.data.dataset import pair_rows, read_pairs_txt
-    from mfsr_nb.protocol.inputs import load_embeddings
+    from mfsr_nb.protocol.inputs import embedding_files, join_embeddings
     from mfsr_nb.protocol.pairs import image_keys
 
     path = Path(file)
     if not file or not path.is_file() or path.read_bytes().startswith(b'# mfsr_nb '):
         return file or None
-    arrays = load_embeddings(npz)
+    arrays = join_embeddings(embedding_files(npz))
     images = pd.DataFrame(dict(key=image_keys(arrays['path']), domain=arrays['masked']))
     pairs, lost = pair_rows(read_pairs_txt(file), images, scenario)
     if not len(pairs):
@@ -298,8 +350,10 @@ def _print_metrics(metrics: dict) -> None:
 # %% ../nbs/library/60_cli.ipynb #a600000c
 @command
 def mfsr_eval(
-    npz: str,  # Arrays embedding (n, d), identity (n,), masked (n,), path (n,)
-    pairs: str = '',  # Stored pairs, or a pairs.txt of LFW or MFR2; by default drawn (seed 2020)
+    # Files with arrays embedding (n, d), identity (n,), masked (n,), path (n,);
+    # several are evaluated together, such as full and masked faces
+    npz: list[str],
+    pairs: str = '',  # Stored pairs, or a list of pairs (LFW, MFR2); by default drawn (seed 2020)
     save_pairs: str = '',  # Write the drawn pairs here
     out: str = '',  # Write the metrics here as JSON
     plots: str = '',  # Folder for report.html with the protocol's plots

@@ -72,6 +72,8 @@ def _argument(parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
     about, default = comment.replace('%', '%%'), parameter.default
     if kind is bool:
         return dict(action='store_true', help=about)
+    if kind == list[str] and default is parameter.empty:
+        return dict(nargs='+', help=about)
     if kind == list[str]:
         return dict(action='append', default=[], help=about)
     if default is parameter.empty:

@@ -20,6 +20,7 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from ..core import DOMAINS, FULL, MASKED, InputError
+from .lists import split_cells
 from .readers import DataPath, open_bin, open_records
 from ..registries import READERS, closest
 
@@ -305,66 +306,155 @@ def copy_names(
 
 # %% ../../nbs/library/22_dataset.ipynb #0f61f041
 def _pair_lines(file):
-    "The words of each line; raises `InputError` where the file is not text"
+    "The lines with text; raises `InputError` where the file is not text"
     try:
-        lines = Path(file).read_text(encoding='utf-8-sig').splitlines()
+        text = Path(file).read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{file}: not a readable text file: give a list of pairs') from error
-    lines = [line for line in lines if line.strip()]
-    return [line.split('\t') if '\t' in line else line.split() for line in lines]
+    lines = [line.strip() for line in text.split('\n')]
+    return [line for line in lines if line]
 
 
-def _header(lines):
+def _sizes(lines):
     "The numbers of the first line, or None where it is a pair"
-    first = lines[0] if lines else ()
-    if 0 < len(first) < 3 and all(word.strip().isdigit() for word in first):
+    first = re.split(r'[\s,;]+', lines[0].strip(' ,;')) if lines else ()
+    if 0 < len(first) < 3 and all(map(str.isdecimal, first)):
         return [int(word) for word in first]
     return None
 
 
-def _folds(header, n):
-    "(number of folds, pairs in each) as the header promises them"
-    if header is None:
+def _folds(sizes, n):
+    "(number of folds, pairs in each) as the first line promises them"
+    if sizes is None:
         return 1, n
-    if len(header) == 1:
-        return 1, 2 * header[0]
-    return header[0], 2 * header[1]
+    if len(sizes) == 1:
+        return 1, 2 * sizes[0]
+    return sizes[0], 2 * sizes[1]
+
+# %% ../../nbs/library/22_dataset.ipynb #22b00002
+_FILE = r'(.+\.(?i:jpe?g|jfif|png|webp|bmp|tiff?|gif|avif|heic|jp2))'
+_WITH_BLANKS = (
+    r'(.+?)\s+(\d+)\s+(\d+)',
+    r'(.+?)\s+(\d+)\s+(.+?)\s+(\d+)',
+    _FILE + r'\s+' + _FILE + r'\s+(\S+)',
+    r'(-?[01])\s+' + _FILE + r'\s+' + _FILE,
+)
+_SAME = {
+    **dict.fromkeys(('1', 'true', 'same', 'yes'), True),
+    **dict.fromkeys(('0', '-1', 'false', 'different', 'no'), False),
+}
+
+
+def _pair_words(line) -> Iterator[list[str]]:
+    "The words of a line, divided in several ways"
+    for between in '\t,;':
+        if between in line:
+            yield [word.strip() for word in split_cells(line.rstrip(' ,;'), between)]
+    yield line.split()
+    if len(line) < 1000:
+        found = [re.fullmatch(form, line) for form in _WITH_BLANKS]
+        yield from (list(match.groups()) for match in found if match)
 
 # %% ../../nbs/library/22_dataset.ipynb #0f62f041
-def _pair_row(words, ext):
-    "[left key, right key, same?], or None where the line is not a pair"
-    words = [word.strip() for word in words]
+def _named_pair(words, ext):
+    "[left key, right key, same?] of names and numbers, or None"
     if len(words) not in (3, 4):
         return None
     names, numbers = [words[0], words[2 if len(words) == 4 else 0]], [words[1], words[-1]]
-    if not all(map(str.isdigit, numbers)):
+    if not all(map(str.isdecimal, numbers)):
         return None
     keys = [f'{name}/{name}_{int(number):04d}.{ext}' for name, number in zip(names, numbers)]
     return [*keys, len(words) == 3]
 
+
+def _file_pair(words):
+    "[left key, right key, same?] of two files and a word, which may also come first; or None"
+    if len(words) != 3:
+        return None
+    if words[2].lower() not in _SAME:
+        words = [*words[1:], words[0]]
+    left, right, same = words
+    if same.lower() not in _SAME or not left or not right:
+        return None
+    keys = [key.replace('\\', '/').removeprefix('./') for key in (left, right)]
+    return [*keys, _SAME[same.lower()]]
+
+
+def _pair_row(line, ext, columns):
+    "[left key, right key, same?], or None where the line is not a pair"
+    for words in _pair_words(line):
+        if columns and len(words) > max(columns):
+            words = [words[i] for i in columns]
+        row = _named_pair(words, ext) or _file_pair(words)
+        if row is not None:
+            return row
+    return None
+
+# %% ../../nbs/library/22_dataset.ipynb #22b00003
+_HEADS = (
+    'left file1 image1 img1 path1 filea imagea imga patha first',
+    'right file2 image2 img2 path2 fileb imageb imgb pathb second',
+    'same issame label match matched target actual y',
+)
+_OTHER_HEADS = 'name name1 name2 imagenum imagenum1 imagenum2 set fold pair id'.split()
+
+
+def _pair_columns(line):
+    "Numbers of left, right and same, [] in the order they stand, None where it is no header"
+    known = {*' '.join(_HEADS).split(), *_OTHER_HEADS, ''}
+    for words in _pair_words(line):
+        cells = [re.sub('[^a-z0-9]', '', word.lower()) for word in words]
+        if len(cells) >= 3 and set(cells) <= known:
+            found = [[i for i, cell in enumerate(cells) if cell in o.split()] for o in _HEADS]
+            return [i for (i, *_) in found] if all(found) else []
+    return None
+
+
+def _pairs_of_two_lines(file, lines):
+    "Pairs of CALFW and CPLFW: two lines, each a file and a number; None for other lists"
+    found = [re.fullmatch(_FILE + r'\s+(\d+)', line) for line in lines]
+    if None in found:
+        return None
+    odd = [a[2] != b[2] for a, b in zip(found[::2], found[1::2])]
+    if len(found) % 2 or any(odd):
+        i = 2 * odd.index(True) if any(odd) else len(found) - 1
+        problem = f'line {i + 1} ({lines[i]!r}) and the next one are not a pair'
+        raise InputError(f'{file}: {problem}: both must end with the same number, mend the list')
+    return [[a[1], b[1], int(a[2]) != 0] for a, b in zip(found[::2], found[1::2])]
+
 # %% ../../nbs/library/22_dataset.ipynb #0f61f042
-def read_pairs_txt(
-    file: str | Path,  # `pairs.txt` of LFW (views 1 and 2) or of MFR2
-    ext: str = 'jpg',  # Ending of the image files
-) -> pd.DataFrame:
-    "Pairs by name and number -> `left`, `right` (keys), `same`, `set`; `InputError` on a bad line"
-    lines = _pair_lines(file)
-    header = _header(lines)
-    lines = lines if header is None else lines[1:]
-    rows = [_pair_row(words, ext) for words in lines]
+def _pair_rows_of(file, lines, ext):
+    "[left key, right key, same?] of each pair; raises `InputError` naming a line that is none"
+    if lines and _pair_row(lines[0], ext, None) is None:
+        two = _pairs_of_two_lines(file, lines)
+        if two is not None:
+            return two
+    columns = _pair_columns(lines[0]) if lines else None
+    lines = lines if columns is None else lines[1:]
+    rows = [_pair_row(line, ext, columns) for line in lines]
     if None in rows:
         i = rows.index(None)
-        shown = ' '.join(map(str.strip, lines[i]))
-        forms = '`name number number` or `name number name number`'
-        raise InputError(f'{file}, pair {i + 1}: {shown!r} is not {forms}: mend it')
+        forms = '`name number number`, `name number name number` or `file file 1`'
+        raise InputError(f'{file}, pair {i + 1}: {lines[i][:100]!r} is not {forms}: mend it')
+    return rows
+
+
+def read_pairs_txt(
+    file: str | Path,  # `pairs.txt` of LFW (views 1 and 2) or MFR2, or a list of pairs of files
+    ext: str = 'jpg',  # Ending of the image files, where only names and numbers are given
+) -> pd.DataFrame:
+    "A list of pairs -> `left`, `right` (keys), `same`, `set`; `InputError` on a bad line"
+    lines = _pair_lines(file)
+    sizes = _sizes(lines)
+    rows = _pair_rows_of(file, lines if sizes is None else lines[1:], ext)
     if not rows:
         raise InputError(f'{file}: no pairs: fetch the file again')
-    n_folds, each = _folds(header, len(rows))
+    n_folds, each = _folds(sizes, len(rows))
     if n_folds * each != len(rows):
         promise = f'its first line promises {n_folds * each}'
         raise InputError(f'{file}: {len(rows)} pairs, but {promise}: fetch the file again')
     pairs = pd.DataFrame(rows, columns=['left', 'right', 'same'])
-    if header is None:
+    if sizes is None:
         return pairs.assign(set=pairs.groupby('same').cumcount() % 10)
     return pairs.assign(set=np.arange(len(rows)) // each)
 
@@ -384,7 +474,7 @@ def _without_ending(keys):
 
 
 def _find_rows(keys, known):
-    "Row number of each key, by the whole key or else without its ending; NaN where there is none"
+    "Row number of each key: by the whole key, or without ending, or by the file's name; or NaN"
     keys = pd.Series(list(keys), dtype=object)
     number = np.arange(len(known))
     whole = pd.Series(number, index=list(known))
@@ -398,7 +488,11 @@ def _find_rows(keys, known):
             'name the one that is meant'
         )
     by_name = names.map(short[~repeated].to_dict())
-    return keys.map(whole.to_dict()).where(found, by_name).to_numpy(float)
+    rows = keys.map(whole.to_dict()).where(found, by_name)
+    # Lists of CALFW and CPLFW name files without their folder.
+    bare = short.set_axis(short.index.str.rsplit('/', n=1).str[-1])
+    in_a_folder = names.map(bare[~bare.index.duplicated(keep=False)].to_dict())
+    return rows.fillna(in_a_folder).to_numpy(float)
 
 
 def _scenarios(domain, left, right):

@@ -30,9 +30,10 @@ class LeftOut(NamedTuple):
 def write_left_out(
     folder: str | Path,  # Folder that a step writes
     left_out: Sequence[LeftOut],
+    name: str = LEFT_OUT,  # Of the list, where a step writes a file and no folder of its own
 ) -> None:
     "Write `left_out.csv`; where nothing was left out, there is no such file"
-    file = Path(folder) / LEFT_OUT
+    file = Path(folder) / name
     if not left_out:
         file.unlink(missing_ok=True)
         return

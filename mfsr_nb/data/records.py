@@ -7,6 +7,7 @@ __all__ = ['MAGIC', 'record_parts', 'join_parts', 'frame', 'read_idx', 'find_rec
 
 # %% ../../nbs/library/19_records.ipynb #19000004
 import mmap
+import re
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -92,18 +93,36 @@ def frame(
 _INDEX_REMEDY = 'copy it again or remove it (records are found without it)'
 
 
+def _tidy(data):
+    "The lines with one tab between the words, and none that is empty"
+    data = data.replace(b'\r\n', b'\n').strip() + b'\n'
+    if any(odd in data for odd in (b' ', b'\n\n', b'\t\t', b'\t\n', b'\n\t')):
+        data = re.sub(rb'[ \t]+', b'\t', data)
+        data = re.sub(rb'\t?\n[\t\n]*', b'\n', data)
+    return data
+
+
+def _bad_line(data):
+    "Number of the first line that is not two numbers; the last one if all are"
+    lines = [line.strip() for line in data.split(b'\n')]
+    for i, line in enumerate(lines, 1):
+        if line and not re.fullmatch(rb'\d{1,18}[ \t]+\d{1,18}', line):
+            return i
+    return len(lines)
+
+
 def _index_numbers(path, data):
     "All numbers of an index, in order; raises `InputError` naming a line that is not two numbers"
-    codes = np.frombuffer(data, np.uint8)
+    tidy = _tidy(data)
+    codes = np.frombuffer(tidy, np.uint8)
     separators = np.flatnonzero((codes < ord('0')) | (codes > ord('9')))
     n_digits = np.diff(separators, prepend=-1) - 1
     expected = np.where(np.arange(len(separators)) % 2, ord('\n'), ord('\t'))
     wrong = (n_digits < 1) | (n_digits > 18) | (codes[separators] != expected)
     if wrong.any() or len(separators) % 2:
-        end = separators[wrong.argmax()] if wrong.any() else -1
-        line = data[:end].count(b'\n') + 1
+        line = _bad_line(data)
         raise InputError(f'{path}, line {line}: not a key, a tab and a byte: {_INDEX_REMEDY}')
-    return np.fromstring(data, np.int64, sep=' ')
+    return np.fromstring(tidy, np.int64, sep=' ')
 
 
 def _check_distinct(path, what, numbers):
@@ -122,7 +141,6 @@ def read_idx(
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror}): {_INDEX_REMEDY}') from error
-    data = data.replace(b'\r\n', b'\n').rstrip() + b'\n'
     keys, offsets = _index_numbers(path, data).reshape(-1, 2).T
     _check_distinct(path, 'key', keys)
     _check_distinct(path, 'byte', offsets)

@@ -19,9 +19,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core import DOMAINS, InputError
+from ..core import DOMAINS, FULL, MASKED, InputError
 from ..engine.files import atomic_write
-from .inputs import as_array, as_codes, as_domain, embedding_norms, load_embeddings
+from mfsr_nb.protocol.inputs import (
+    as_array,
+    as_codes,
+    as_domain,
+    embedding_files,
+    embedding_norms,
+    join_embeddings,
+)
 from .metrics import ROC, Retrieval, pair_scores, retrieval
 from mfsr_nb.protocol.pairs import (
     SCENARIOS,
@@ -347,7 +354,7 @@ def write_report(
 
 # %% ../../nbs/paper/04_protocol.ipynb #2be5bfa3
 def evaluate_file(
-    npz: str | Path,  # File of `save_embeddings`
+    npz: str | Path | Sequence[str | Path],  # File of `save_embeddings`, or several
     pairs: str | Path | pd.DataFrame | None = None,  # File or table of pairs; drawn if left out
     out: str | Path | None = None,  # JSON file to write
     plots: str | Path | None = None,  # Folder for `report.html`
@@ -358,11 +365,12 @@ def evaluate_file(
     seed: int = 2020,  # Seed of pairs and resamples
     **kwargs,  # `sets`, `matched`, `unmatched` of `make_pairs`
 ) -> dict:
-    "The metrics of a file of embeddings; raises `InputError` that names the file"
-    arrays = load_embeddings(npz)
+    "The metrics of files of embeddings; raises `InputError` that names the file"
+    files = embedding_files(npz)
+    arrays, npz = join_embeddings(files), ', '.join(map(str, files))
     names = scenario.split(',') if isinstance(scenario, str) else list(scenario)
     for name in names:
-        scenario_domains(name)
+        _check_domains(npz, arrays['masked'], name)
     if pairs is not None and not isinstance(pairs, pd.DataFrame):
         pairs = read_pairs(pairs, arrays['path'])
     options = dict(by=by, bootstrap=bootstrap, seed=seed, **kwargs)
@@ -375,12 +383,25 @@ def evaluate_file(
     if save_pairs is not None:
         write_pairs(save_pairs, first.pairs, arrays['path'])
     if plots is not None:
-        write_report(plots, evaluations, Path(npz).name)
+        write_report(plots, evaluations, ', '.join(file.name for file in files))
     if out is not None:
         _write_json(out, metrics)
     return metrics
 
 # %% ../../nbs/paper/04_protocol.ipynb #b0e0f452
+def _check_domains(npz, masked, scenario):
+    "Raise `InputError` where a scenario needs faces that are not there"
+    there = {MASKED if value else FULL for value in np.unique(masked)}
+    missing = set(scenario_domains(scenario)) - there
+    if missing:
+        (only,) = there
+        what, other = DOMAINS[min(missing)], f'{DOMAINS[only]}-{DOMAINS[only]}'
+        raise InputError(
+            f'{npz}: no {what} faces for {scenario}: add their npz (mfsr_eval full.npz masked.npz), '
+            f'embed both (mfsr_embed DATA WEIGHTS --generated MASKED), or use --scenario {other}'
+        )
+
+
 def _evaluate_arrays(arrays, scenarios, pairs, options):
     "Scenario -> `EvaluationData`; `pairs` belong to the first"
     images = arrays['embedding'], arrays['identity'], arrays['masked']
