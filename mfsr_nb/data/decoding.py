@@ -8,6 +8,7 @@ __all__ = ['FORMATS', 'IMAGE_TYPES', 'MEMORY_LIMIT', 'DecodeError', 'decode', 'd
 # %% ../../nbs/library/21b_decoding.ipynb #de000004
 import contextlib
 import io
+import warnings
 from typing import NamedTuple
 
 import cv2
@@ -49,6 +50,8 @@ IMAGE_TYPES = tuple(ending for name in FORMATS for ending in _ENDINGS[name])
 _OPENED = tuple(name for name in FORMATS if name != 'MPO')
 if 'HEIF' in FORMATS:
     register_heif_opener()
+# Pillow's warnings about odd tags name no file. What matters is raised as an error.
+warnings.filterwarnings('ignore', module='PIL')
 
 # %% ../../nbs/library/21b_decoding.ipynb #de000010
 # Bytes that decoding one image may take: 1.5 GiB

@@ -29,8 +29,8 @@ from ..augment import KeyedRandom, camera_noise, occluders, random_placement, re
 from ..core import InputError, progress
 from ..data.dataset import file_size, open_pixels, read_bytes
 from ..data.decoding import DecodeError, decode_label
+from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels, to_square
-from ..data.readers import find_images
 from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
 from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.weights import load_weights
