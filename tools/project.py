@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import ROOT
 from mfsr_nb.core import hardware
-from mfsr_nb.data.dataset import decode
+from mfsr_nb.data.decoding import decode
 from mfsr_nb.data.loading import to_square
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.fit import has_bf16

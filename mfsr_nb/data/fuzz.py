@@ -6,18 +6,23 @@
 __all__ = ['EXTREME', 'MUTATIONS', 'mutate', 'Case', 'FuzzReport', 'fuzz']
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2c6
+import contextlib
 import signal
 import struct
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core import InputError
+
+with contextlib.suppress(ImportError):
+    # Not on Windows.
+    import resource
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2c9
 _WORDS = (0, 1, 2**29 - 1, 2**29, 2**31 - 1, 2**31, 2**32 - 1)
@@ -113,6 +118,7 @@ class FuzzReport(NamedTuple):
     accepted: int
     refused: int
     peak: int  # Most memory in use while an input was read, bytes
+    resident: int  # By how much the peak of the whole process rose, bytes; 0 where unknown
 
 
 class _TooLate(BaseException):
@@ -123,7 +129,7 @@ def _raise_too_late(signal_number, stack_frame):
     raise _TooLate('took too long')
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2d0
-@contextmanager
+@contextlib.contextmanager
 def _time_limit(seconds):
     "Raise `_TooLate` inside after so many seconds, on systems that have interval timers"
     if not hasattr(signal, 'setitimer'):
@@ -136,6 +142,14 @@ def _time_limit(seconds):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _peak_of_process():
+    "Most memory that this process has had in use, bytes; 0 on systems that do not say"
+    if 'resource' not in globals():
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
 
 
 def _attempt(read, seconds):
@@ -168,6 +182,7 @@ def fuzz(
     takes too long, or uses too much memory.
     """
     accepted = worst = 0
+    before = _peak_of_process()
     with tempfile.TemporaryDirectory() as folder:
         for i in range(n):
             case = prepare(Path(folder), np.random.default_rng((seed, i)))
@@ -178,4 +193,4 @@ def fuzz(
             assert peak <= base + factor * case.size, f'input {i}: {peak} bytes in use'
             accepted += success
             worst = max(worst, peak)
-    return FuzzReport(accepted, n - accepted, worst)
+    return FuzzReport(accepted, n - accepted, worst, _peak_of_process() - before)

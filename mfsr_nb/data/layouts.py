@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 
 from ..core import DOMAINS, FULL, MASKED, InputError
+from .finding import is_image, scan_images
 from mfsr_nb.data.readers import (
-    IMAGE_TYPES,
     POINTS,
     as_numbers,
     csv_rows,
-    find_images,
     index_table,
     read_csv,
     read_folder,
     with_landmarks,
+    with_notes,
 )
 from ..registries import register_reader
 
@@ -34,10 +34,14 @@ def _all_match(pattern, names):
     return bool(names) and all(re.fullmatch(pattern, name) for name in names)
 
 
+def _all_notes(tables):
+    "The notes of several tables"
+    return [note for table in tables for note in table.attrs.get('notes', ())]
+
+
 def _stems(folder):
     "Names of the images in a folder, without their endings"
-    parts = map(os.path.splitext, os.listdir(folder))
-    return sorted(stem for stem, ending in parts if ending.lower() in IMAGE_TYPES)
+    return sorted(os.path.splitext(name)[0] for name in os.listdir(folder) if is_image(name))
 
 # %% ../../nbs/library/21a_layouts.ipynb #afcc7627
 _VGG_POINTS = ['P1X', 'P1Y', 'P2X', 'P2Y', 'P3X', 'P3Y', 'P4X', 'P4Y', 'P5X', 'P5Y']
@@ -57,7 +61,7 @@ def _vgg_landmarks(file):
 
 def _vgg_split(root, split, csv_files):
     "Table of `train` or `test`"
-    keys = find_images(root / split)
+    keys, notes = scan_images(root / split)
     for key in keys:
         if not re.fullmatch(r'n\d+/[^/]+', key):
             raise InputError(
@@ -67,10 +71,10 @@ def _vgg_split(root, split, csv_files):
     paths, identity = [f'{split}/{key}' for key in keys], [key.split('/')[0] for key in keys]
     table = index_table(root, paths, identity, FULL, 'vggface2', split=split)
     file = csv_files.get(f'loose_landmark_{split}.csv')
-    if file is None:
-        return table
-    table = table.assign(stem=[key.rsplit('.', 1)[0] for key in keys])
-    return table.merge(_vgg_landmarks(file), on='stem', how='left').drop(columns='stem')
+    if file is not None:
+        table = table.assign(stem=[key.rsplit('.', 1)[0] for key in keys])
+        table = table.merge(_vgg_landmarks(file), on='stem', how='left').drop(columns='stem')
+    return with_notes(table, notes)
 
 # %% ../../nbs/library/21a_layouts.ipynb #afcc7628
 def _is_vggface2(path):
@@ -89,6 +93,7 @@ def read_vggface2(
     if not splits:
         raise InputError(f'{root}: neither train nor test here: VGGFace2 has these two folders')
     tables = [_vgg_split(root, split, csv_files) for split in splits]
+    notes = _all_notes(tables)
     table = pd.concat(tables, ignore_index=True)
     file = csv_files.get('identity_meta.csv')
     if file is not None:
@@ -98,7 +103,7 @@ def read_vggface2(
             name=[names.get(identity, '') for identity in table.identity],
             gender=[genders.get(identity, '') for identity in table.identity],
         )
-    return with_landmarks(table, root)
+    return with_notes(with_landmarks(table, root), notes)
 
 # %% ../../nbs/library/21a_layouts.ipynb #acf207fd
 _TREES = {'AFDB_face_dataset': FULL, 'AFDB_masked_face_dataset': MASKED}
@@ -123,10 +128,11 @@ def read_rmfrd(
             both = ' and '.join(_TREES)
             raise InputError(f'{root / tree}: no such folder: RMFRD has the twin trees {both}')
     for tree, domain in _TREES.items():
-        keys = find_images(root / tree)
+        keys, notes = scan_images(root / tree)
         paths, identity = [f'{tree}/{key}' for key in keys], [key.split('/')[0] for key in keys]
-        tables.append(index_table(root, paths, identity, domain, 'rmfrd'))
-    return with_landmarks(pd.concat(tables, ignore_index=True), root)
+        tables.append(with_notes(index_table(root, paths, identity, domain, 'rmfrd'), notes))
+    table = with_landmarks(pd.concat(tables, ignore_index=True), root)
+    return with_notes(table, _all_notes(tables))
 
 # %% ../../nbs/library/21a_layouts.ipynb #acf217fd
 def _has_domain(folder):
@@ -142,7 +148,7 @@ def read_mfsr(
     root: str | Path,  # Folder of identities, each with `full` and `masked` folders
 ) -> pd.DataFrame:
     "Folders <identity>/full/ and <identity>/masked/ -> table; raises `InputError` on others"
-    keys = find_images(root)
+    keys, notes = scan_images(root)
     parts = [key.split('/') for key in keys]
     for key, part in zip(keys, parts):
         if len(part) != 3 or part[1] not in DOMAINS:
@@ -150,7 +156,7 @@ def read_mfsr(
             raise InputError(f'{Path(root) / key}: {wanted}: move it there')
     domain = [DOMAINS.index(part[1]) for part in parts]
     table = index_table(root, keys, [part[0] for part in parts], domain, 'mfsr')
-    return with_landmarks(table, root)
+    return with_notes(with_landmarks(table, root), notes)
 
 # %% ../../nbs/library/21a_layouts.ipynb #c07c3fdd
 def _is_pku(path):
@@ -164,14 +170,15 @@ def read_pku(
     root: str | Path,  # Folder of `<id>_0` (full) and `<id>_1` (masked), or of an `images` folder
 ) -> pd.DataFrame:
     "PKU-Masked-Face -> table; raises `InputError` on images in other folders"
-    keys = find_images(root)
+    keys, notes = scan_images(root)
     parts = [re.fullmatch(r'(?:images/)?([^/]+)_([01])/[^/]+', key) for key in keys]
     if None in parts:
         wrong = Path(root) / keys[parts.index(None)]
         rule = 'PKU-Masked-Face keeps its images in <id>_0 (full) and <id>_1 (masked)'
         raise InputError(f'{wrong}: {rule}: move it there')
     identity, domain = [part[1] for part in parts], [int(part[2]) for part in parts]
-    return with_landmarks(index_table(root, keys, identity, domain, 'pku'), root)
+    table = with_landmarks(index_table(root, keys, identity, domain, 'pku'), root)
+    return with_notes(table, notes)
 
 # %% ../../nbs/library/21a_layouts.ipynb #21a10008
 _KIND_AT_END = re.compile(

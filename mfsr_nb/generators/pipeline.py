@@ -21,8 +21,8 @@ from torch import nn
 
 from ..core import FULL, MASKED, InputError, seed_everything
 from ..data.dataset import load_image, read
+from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
-from ..data.readers import find_images
 from ..engine.files import atomic_write
 from ..engine.weights import file_hash
 from .attribute_gans import attribute_gan_settings

@@ -9,7 +9,6 @@ __all__ = ['UNet', 'keep_map', 'load_unet', 'read_seg', 'open_label', 'load_seg'
 
 # %% ../../nbs/paper/05_unet.ipynb #21caae86
 import hashlib
-import io
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,14 +23,14 @@ import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from PIL import Image
 from torch import nn
 
 from ..augment import KeyedRandom, camera_noise, occluders, random_placement, recolor_mask
 from ..core import InputError, progress
-from ..data.dataset import file_size, read_bytes
+from ..data.dataset import file_size, open_pixels, read_bytes
+from ..data.decoding import DecodeError, decode_label
+from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels, to_square
-from ..data.readers import find_images
 from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
 from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.weights import load_weights
@@ -150,10 +149,9 @@ def open_label(
 ) -> np.ndarray:
     "Where the mask is, bool (H, W); raises `InputError` on an unreadable file or other values"
     try:
-        image = Image.open(io.BytesIO(read_bytes(path)))
-        pixels = np.asarray(image.convert('L') if image.mode == '1' else image)
-    except (OSError, SyntaxError, ValueError) as e:
-        raise InputError(f'{path}: not a readable image: repair or remove it') from e
+        pixels = decode_label(read_bytes(path))
+    except DecodeError as error:
+        raise InputError(f'{path}: {error}: repair or remove it') from error
     values = set(np.unique(pixels).tolist()) if pixels.ndim == 2 else set()
     if not values or not (values <= {0, 1, 2} or values <= {0, 255}):
         first = ', '.join(map(str, sorted(values)[:9]))
@@ -164,17 +162,11 @@ def open_label(
         )
     return pixels > 1
 
-
-def _upright_size(image):
-    "(width, height) of an image after its EXIF orientation is applied, as `load_pixels` does"
-    orientation = image.getexif().get(274, 1)
-    return image.size[::-1] if orientation > 4 else image.size
-
 # %% ../../nbs/paper/05_unet.ipynb #30e7fd48
 def _square_label(row, size):
     "The label of an image as a square, bool (size, size)"
     mask = open_label(row.label)
-    width, height = _upright_size(Image.open(io.BytesIO(read_bytes(row.path))))
+    height, width = open_pixels(row.path).shape[:2]
     rows, columns = mask.shape
     if width * rows != height * columns:
         raise InputError(
