@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         'data.dataset': ['load_image', 'read', 'read_bin'],
         'data.layouts': ['read_lfw', 'read_rmfrd'],
         'data.readers': ['read_folder', 'read_recordio'],
-        'data.mtcnn': ['find_landmarks'],
+        'data.find_faces': ['find_landmarks'],
         'data.align': ['align_folder'],
         'masks.masking': ['mask_face'],
         'masks.mask_folder': ['mask_folder'],

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALL_CANDIDATES', 'PNet', 'RNet', 'ONet', 'MTCNN', 'load_mtcnn', 'Candidates', 'pyramid', 'pyramid_level', 'propose',
            'Refined', 'refine', 'top_candidates', 'CascadeResult', 'cascade', 'Detections', 'as_rgb', 'detect',
-           'central_face', 'plausible', 'Canvas', 'to_canvas', 'find_landmarks']
+           'plausible', 'Canvas', 'to_canvas']
 
 # %% ../../nbs/library/24_mtcnn.ipynb #0dd6af3e
 import importlib.util
@@ -414,20 +414,6 @@ def detect(
             found[row] = Detections(box[own] - (1, 1, 0, 0), score[own], points[own])
     return found
 
-# %% ../../nbs/library/24_mtcnn.ipynb #765422a6
-def central_face(
-    faces: Detections,
-    width: float,  # Of the image, pixels
-    height: float,  # Of the image, pixels
-) -> int | None:
-    "Index of the largest and most central face; None if there is none"
-    if not len(faces.scores):
-        return None
-    upper, lower = faces.boxes[:, :2], faces.boxes[:, 2:]
-    area = (lower - upper).prod(1)
-    distance = (((upper + lower) / 2 - (width / 2, height / 2)) ** 2).sum(1)
-    return int((area - 2 * distance).argmax())  # eq. 2
-
 # %% ../../nbs/library/24_mtcnn.ipynb #2ca08431
 def plausible(
     points: np.ndarray,  # (..., 5, 2) landmarks
@@ -477,52 +463,3 @@ def to_canvas(
     out = np.full((total, total, 3), fill, np.uint8)
     out[y : y + new_h, x : x + new_w] = image
     return Canvas(out, np.array([new_w / w, new_h / h]), np.array([x, y]))
-
-# %% ../../nbs/library/24_mtcnn.ipynb #6cc2ff16
-def _face_of_crop(found, canvas, shape):
-    "(landmarks, score) of the central plausible face, in pixels of the image; None without one"
-    points = canvas.to_image(found.points)
-    h, w = shape[:2]
-    center = points.mean(1)
-    valid = plausible(points) & ((center > 0) & (center < (w, h))).all(1)
-    faces = Detections(found.boxes[valid], found.scores[valid], points[valid])
-    best = central_face(faces, *canvas.image.shape[:2])
-    return None if best is None else (faces.points[best], faces.scores[best])
-
-# %% ../../nbs/library/24_mtcnn.ipynb #d83b0f6e
-def find_landmarks(
-    images: Sequence[np.ndarray],  # uint8 (H, W, 3) or gray (H, W), of any sizes
-    mtcnn: MTCNN,  # See `load_mtcnn`
-    border: float = 0.25,  # Border around the image, as a fraction of its longer side
-    side: int = 160,  # Of the longer side on the canvas, pixels
-    min_share: float = 0.2,  # Side of the smallest face, as a fraction of the longer side
-    second: Sequence[float] | None = (
-        0.5,
-        0.5,
-        0.2,
-    ),  # Thresholds of the second pass; None: no pass
-    most: tuple[int, int] = (24, 3),  # Candidates for R- and O-net in the first pass
-    batch: int = 64,  # Images at a time
-    scores: bool = False,  # Also return the scores?
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Five landmarks of the central face of each image: (n, 5, 2) float32, NaN without a face.
-
-    Eyes, nose tip and mouth corners, the left of the image first. With `scores`, also the
-    probabilities (n,), 0 without a face. Raises `InputError` for something that is no image."""
-    images = [as_rgb(image, row) for row, image in enumerate(images)]
-    points = np.full((len(images), 5, 2), np.nan, np.float32)
-    score = np.zeros(len(images), np.float32)
-    passes = [(None, most)]
-    if second:
-        passes.append((second, ALL_CANDIDATES))
-    for thresholds, limit in passes:
-        todo = np.flatnonzero(score == 0)
-        for start in range(0, len(todo), batch):
-            rows = todo[start : start + batch]
-            canvases = [to_canvas(images[row], side, border) for row in rows]
-            on_canvas = [canvas.image for canvas in canvases]
-            found = detect(on_canvas, mtcnn, thresholds, min_face=side * min_share, most=limit)
-            for row, canvas, faces in zip(rows, canvases, found):
-                if face := _face_of_crop(faces, canvas, images[row].shape):
-                    points[row], score[row] = face
-    return (points, score) if scores else points
