@@ -245,9 +245,10 @@ def decode(
 def open_pixels(
     path: str | Path,  # Of the table
     small: int = 0,  # As for `decode`
+    data: bytes | None = None,  # The encoded image, where it was read already
 ) -> np.ndarray:
     "The image as uint8 (H, W, 3), RGB, upright; raises `InputError` naming an unreadable file"
-    data = read_bytes(path)
+    data = read_bytes(path) if data is None else data
     try:
         return decode(data, small)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -24,53 +24,13 @@ import pandas as pd
 
 from ..core import DOMAINS, MASKED, InputError, distributed_info, progress
 from ..data.align import detect_points
-from ..data.dataset import copy_names, load_image, read, read_bytes
+from ..data.dataset import copy_names, open_pixels, read, read_bytes
+from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces, write_left_out
 from ..data.readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
+from .masked_files import check_dest, finished_keys, recipe_lines, write_masked
 from .masking import apply_mask
 from ..registries import MASKS
-
-# %% ../../nbs/library/33_mask_folder.ipynb #7f153968
-_JPEG = (
-    cv2.IMWRITE_JPEG_QUALITY,
-    95,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-)
-_PNG = (cv2.IMWRITE_PNG_BILEVEL, 1)
-# The longest side that the JPEG format allows, as OpenCV writes it
-_MOST_PIXELS = 65500
-
-
-def _checksum(path):
-    return zlib.crc32(read_bytes(path))
-
-
-def _write_bytes(path, data):
-    try:
-        with open(path, 'wb') as file:
-            file.write(data)
-    except FileNotFoundError:
-        # Making the folder only when it is missing saves a system call per image
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, 'wb') as file:
-            file.write(data)
-
-
-def _write_image(path, suffix, image, flags):
-    h, w = image.shape[:2]
-    if max(h, w) > _MOST_PIXELS:
-        raise InputError(
-            f'{path}: a JPEG cannot hold {w} x {h} pixels: leave it out with --skip_bad'
-        )
-    data = cv2.imencode(suffix, image, flags)[1]
-    try:
-        _write_bytes(path, data)
-    except OSError as error:
-        raise InputError(
-            f'{path}: cannot be written ({error.strerror}): '
-            'free some space or choose another destination'
-        ) from error
 
 # %% ../../nbs/library/33_mask_folder.ipynb #2ec9b50d
 class Masker:
@@ -115,13 +75,12 @@ class Masker:
         image: np.ndarray,  # uint8 (H, W, 3)
         mask: np.ndarray,  # bool (H, W)
         recipe: dict,  # How it was made
+        source: int,  # CRC-32 of the encoded image that was masked
         domain: int = MASKED,  # Of the result
     ) -> dict:
         "Write an image and its segmentation; returns its line of the recipe"
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        _write_image(f'{dest}/images/{row.copy_to}', '.jpg', bgr, _JPEG)
-        _write_image(f'{dest}/masks/{row.copy_to}.png', '.png', mask.view(np.uint8) * 255, _PNG)
-        line = dict(key=row.key, source=_checksum(row.path))
+        written = write_masked(dest, row.copy_to, image, mask)
+        line = dict(key=row.key, source=source, written=written)
         if row.points_crc >= 0:
             line['points_crc'] = row.points_crc
         names = dict(image=row.copy_to, identity=row.identity, domain=DOMAINS[domain])
@@ -140,17 +99,6 @@ def _said(options, how, needs_landmarks):
     return options | dict(landmarks=how if how in LANDMARKS else 'csv')
 
 
-def _landmark_checksums(t):
-    return [-1 if points is None else zlib.crc32(points.tobytes()) for points in landmarks(t)]
-
-
-def _with_detected_points(t, part):
-    five = detect_points(t, part).reshape(-1, 10)
-    found = {column: five[:, i] for i, column in enumerate(_MARKS[:10])}
-    rows = t.drop(columns=[column for column in _MARKS if column in t])
-    return rows.assign(landmarks_from='mtcnn', **found)
-
-
 def _origin(row, recipe):
     "A recipe whose `landmarks` says where the landmarks are from"
     used = recipe.get('landmarks')
@@ -160,6 +108,26 @@ def _origin(row, recipe):
         own = getattr(row, 'landmarks_from', None)
         recipe['landmarks'] = own if isinstance(own, str) else 'table'
     return recipe
+
+# %% ../../nbs/library/33_mask_folder.ipynb #mf330002
+def _without_false_points(t):
+    "The table without points where no face was found"
+    marks = [column for column in _MARKS if column in t]
+    if not marks or 'landmarks_from' not in t:
+        return t
+    found = t.landmarks_from != FALLBACK
+    return t.assign(**{column: t[column].where(found) for column in marks})
+
+
+def _landmark_checksums(t):
+    return [-1 if points is None else zlib.crc32(points.tobytes()) for points in landmarks(t)]
+
+
+def _with_detected_points(t, part):
+    five = detect_points(t, part).reshape(-1, 10)
+    found = {column: five[:, i] for i, column in enumerate(_MARKS[:10])}
+    rows = t.drop(columns=[column for column in _MARKS if column in t])
+    return rows.assign(landmarks_from='mtcnn', **found)
 
 # %% ../../nbs/library/33_mask_folder.ipynb #81f6d2a4
 class AdHoc(Masker):
@@ -186,6 +154,7 @@ class AdHoc(Masker):
     def table(self, t: pd.DataFrame) -> pd.DataFrame:
         if self.how not in LANDMARKS:
             t = join_landmarks(t, read_landmarks(self.how)).assign(landmarks_from='csv')
+        t = _without_false_points(t)
         if not self.needs or self.how in ('template', 'mtcnn'):
             return t.assign(points_crc=-1)
         return t.assign(points_crc=_landmark_checksums(t))
@@ -211,76 +180,20 @@ class AdHoc(Masker):
 # %% ../../nbs/library/33_mask_folder.ipynb #6be30c8f
 def _mask_row(masker, row, points, dest):
     "Mask the image of a row by a method without learning, and write it"
-    image = np.asarray(load_image(row))
-    aligned = masker.how == 'auto' and points is None and image.shape[:2] == (112, 112)
+    data = read_bytes(row.path)
+    image = open_pixels(row.path, data=data)
+    may_be_aligned = masker.how == 'auto' and getattr(row, 'landmarks_from', None) != FALLBACK
+    aligned = may_be_aligned and points is None and image.shape[:2] == (112, 112)
     if masker.how == 'template' or aligned:
         points = 'template'
     how = dict(landmarks=points, key=row.key, seed=masker.seed)
     made = apply_mask(image, masker.method, masker.options, **how)
     recipe = _origin(row, made.recipe)
     domain = row.domain if MASKS[masker.method].keeps_domain else MASKED
-    return masker.save(dest, row, made.image, made.mask, recipe=recipe, domain=domain)
-
-# %% ../../nbs/library/33_mask_folder.ipynb #666ee82e
-def _lines(dest):
-    "key -> line of all that was written here, finished or not; `bad` marks images left out"
-    files = [dest / 'recipe.jsonl', *sorted(dest.glob('recipe*.jsonl.part'))]
-    lines = []
-    for file in files:
-        if file.is_file():
-            text = file.read_text(encoding='utf-8').splitlines(True)
-            # A line without its end was cut off
-            lines += [line for line in text if line.endswith('\n')]
-    try:
-        # Once made, an image is no longer bad
-        records = sorted(map(json.loads, lines), key=lambda record: 'bad' not in record)
-        return {record['key']: record for record in records}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{dest}: its recipe is damaged: remove that folder') from error
-
-
-def _check_settings(dest, lines, want):
-    "Raise `InputError` for masks that were made with other settings"
-    for line in lines.values():
-        have = dict(
-            method=line.get('method'), seed=line.get('seed'), options=line.get('options', {})
-        )
-        for name, value in want.items():
-            if have[name] != value:
-                raise InputError(
-                    f'{dest}: holds masks made with {name} {have[name]}: choose another destination'
-                )
-
-
-def _check_sources(dest, lines, mine):
-    "Raise `InputError` if images or landmarks are not those that were masked"
-    rows = [row for row in mine.itertuples() if row.key in lines]
-    now = {row.key: (_checksum(row.path), row.points_crc) for row in rows}
-    for field, missing in (('source', None), ('points_crc', -1)):
-        for key, line in lines.items():
-            source, points = now.get(key, (None, None))
-            if (source if field == 'source' else points) != line.get(field, missing):
-                raise InputError(
-                    f'{dest}: {key} is not the image that was masked here, or its landmarks are '
-                    'others: choose another destination, or remove that folder'
-                )
-
-# %% ../../nbs/library/33_mask_folder.ipynb #f04a7d19
-def _finished_keys(dest, t, mine, want):
-    """Keys of the rows `mine`, a part of the table `t`, whose images exist.
-
-    Raises `InputError` if they were made otherwise, or from something else."""
-    lines = {key: line for key, line in _lines(dest).items() if 'bad' not in line}
-    _check_settings(dest, lines, want)
-    of_others = set(t.key) - set(mine.key)
-    lines = {key: line for key, line in lines.items() if key not in of_others}
-    _check_sources(dest, lines, mine)
-    done = set()
-    for key, line in lines.items():
-        image, mask = dest / 'images' / line['image'], dest / 'masks' / f'{line["image"]}.png'
-        if image.is_file() and mask.is_file():
-            done.add(key)
-    return done
+    source = zlib.crc32(data)
+    return masker.save(
+        dest, row, made.image, made.mask, recipe=recipe, source=source, domain=domain
+    )
 
 # %% ../../nbs/library/33_mask_folder.ipynb #f8c9ec97
 # Fewer images than this are not worth other processes
@@ -349,28 +262,25 @@ def _mask_all(todo, masker, workers, **options):
     return _mask_in_processes(job, chunks, min(workers, len(chunks)))
 
 # %% ../../nbs/library/33_mask_folder.ipynb #8bbb0ca3
-def _check_dest(src, dest):
-    "Raise `InputError` where writing to `dest` could touch the data set or anything else"
-    source, target = Path(src).resolve(), dest.resolve()
-    if target.is_relative_to(source) or source.is_relative_to(target):
-        raise InputError(
-            f'{dest}: lies inside the data set {src}, or around it: choose a destination of its own'
-        )
-    begun = any(dest.glob('recipe*.jsonl*'))
-    present = list(dest.iterdir()) if dest.is_dir() else []
-    if not begun and any(not path.name.startswith('.lock') for path in present):
-        raise InputError(f'{dest}: holds something else: choose another destination')
+def _without_name(message, *names):
+    "What is wrong with an image, without the name that the message begins with"
+    for name in names:
+        message = message.removeprefix(f'{name}: ')
+    return message
 
 
-def _join_parts(dest, t):
-    "Write the recipe from all parts, if every image of the table is accounted for"
-    lines = _lines(dest)
+def _join_parts(dest, t, left_out):
+    "Write recipe and `left_out.csv`, if every image of the table is accounted for"
+    lines = recipe_lines(dest)
     if not all(key in lines for key in t.key):
         return
     good = [lines[key] for key in t.key if 'bad' not in lines[key]]
     if not good:
         reason = lines[t.key.iloc[0]]['bad']
         raise InputError(f'{reason} (and {len(t) - 1} more: nothing was masked)')
+    bad = [row for row in t.itertuples() if 'bad' in lines[row.key]]
+    reasons = [_without_name(lines[row.key]['bad'], row.path, row.key) for row in bad]
+    write_left_out(dest, [*left_out, *map(LeftOut, [row.path for row in bad], reasons)])
     with atomic_write(dest / 'recipe.jsonl') as file:
         text = ''.join(json.dumps(line) + '\n' for line in good)
         file.write_text(text, encoding='utf-8')
@@ -412,7 +322,7 @@ class FolderResult(NamedTuple):
     "What `fill_folder` and `mask_folder` return"
 
     made: int  # Number of images, of this process's share in a launch
-    left_out: list[str]  # Why the others were left out
+    left_out: list[str]  # Why the others were left out; `left_out.csv` lists them, too
 
 
 class _Writer:
@@ -438,16 +348,18 @@ class _Writer:
                 file.write(json.dumps(self.line(key, result)) + '\n')
 
 # %% ../../nbs/library/33_mask_folder.ipynb #e2d05b8c
-def _fill(t, dest, masker, skip_bad, workers, share):
+def _fill(chosen, dest, masker, skip_bad, workers, share):
     "Mask what does not exist yet of this process's share"
     part, existed = share.part(dest), any(dest.glob('recipe*.jsonl*'))
-    t = t.assign(place=range(len(t)))
+    t = chosen.table.assign(place=range(len(chosen.table)))
+    # The first process of a launch reports for all
+    reasons = [f'{path}: {reason}' for path, reason in chosen.left_out if not share.rank]
     mine = t[t.place // masker.chunk % share.world == share.rank]
     want = dict(method=masker.method, seed=masker.seed, options=masker.said)
-    todo = mine[~mine.key.isin(_finished_keys(dest, t, mine, want))]
+    todo = mine[~mine.key.isin(finished_keys(dest, t, mine, want))]
     finished = (dest / 'recipe.jsonl').is_file() and not any(dest.glob('*.part'))
     if finished and not len(todo):
-        return FolderResult(len(mine), [])
+        return FolderResult(len(mine), reasons)
     writer = _Writer(masker, skip_bad)
     try:
         _cut_unfinished_line(part)
@@ -455,13 +367,13 @@ def _fill(t, dest, masker, skip_bad, workers, share):
         results = _mask_all(todo, masker, workers, dest=dest, skip_bad=skip_bad)
         writer.write(part, todo, _report_progress(results, todo, masker, share.rank))
         if share.last():
-            _join_parts(dest, t)
+            _join_parts(dest, t, chosen.left_out)
     except InputError:
         if not (writer.made or existed or share.world > 1):
             # Refused at the first image: there is nothing to continue from
             shutil.rmtree(dest)
         raise
-    return FolderResult(len(mine) - len(writer.bad), writer.bad)
+    return FolderResult(len(mine) - len(writer.bad), reasons + writer.bad)
 
 # %% ../../nbs/library/33_mask_folder.ipynb #4e9865d3
 def fill_folder(
@@ -471,6 +383,7 @@ def fill_folder(
     skip_bad: bool = False,  # Leave out images that cannot be read or masked?
     domain: str = 'full',  # full: only full faces are masked; all: masked ones too
     workers: int | None = None,  # Processes; None: one per core on large data sets
+    choose: Callable[[pd.DataFrame], Chosen] = choose_faces,  # Which rows to leave out
 ) -> FolderResult:
     """Masked copies of a data set with segmentation and recipe.
 
@@ -483,12 +396,12 @@ def fill_folder(
     t = t if domain == 'all' else t[t.domain != MASKED]
     if not len(t):
         raise InputError(f'{src}: no full faces: only they are masked, unless --domain all')
-    _check_dest(src, dest)
-    t = masker.table(t.assign(copy_to=copy_names(t)))
+    check_dest(src, dest)
+    chosen = choose(masker.table(t.assign(copy_to=copy_names(t))))
     rank, world, launch = distributed_info()
     with exclusive_lock(dest, launch) as last:
         share = _Share(rank, world, last)
-        return _fill(t, dest, masker, skip_bad=skip_bad, workers=workers, share=share)
+        return _fill(chosen, dest, masker, skip_bad=skip_bad, workers=workers, share=share)
 
 
 def mask_folder(
@@ -500,8 +413,10 @@ def mask_folder(
     workers: int | None = None,  # Processes; None: one per core on large data sets
     landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
     domain: str = 'full',  # full: only full faces are masked; all: masked ones too
+    choose: Callable[[pd.DataFrame], Chosen] = choose_faces,  # Which rows to leave out
     **options,  # Of the method
 ) -> FolderResult:
     "`fill_folder` by a method without learning"
     masker = AdHoc(method, seed, landmarks, **options)
-    return fill_folder(src, dest, masker, skip_bad=skip_bad, domain=domain, workers=workers)
+    how = dict(skip_bad=skip_bad, domain=domain, workers=workers, choose=choose)
+    return fill_folder(src, dest, masker, **how)
