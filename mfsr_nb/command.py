@@ -151,7 +151,9 @@ COMMANDS: dict[str, Callable] = {}
 def command(
     function: Callable,  # With types and docments
 ) -> Callable:
-    "The function as a console script; its `main` takes the words of a command line"
+    """The function as a console script; its `main` takes the words of a command line.
+
+    `call` does, too, but raises what `main` reports."""
 
     def run_words(words: Sequence[str]) -> None:
         words = [_with_underscores(word) for word in words]
@@ -173,7 +175,7 @@ def command(
             return function(*args, **kwargs)
         return main(sys.argv[1:])
 
-    run.main = main
+    run.main, run.call = main, run_words
     COMMANDS[function.__name__] = run
     return run
 

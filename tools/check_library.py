@@ -25,7 +25,7 @@ TIERS = (
     ('recognition',),
     ('generators',),
     ('study',),
-    ('command', 'cli_data', 'cli', 'testing'),
+    ('command', 'cli_data', 'cli', 'start_page', 'cli_start', 'testing'),
 )
 TIER_OF = {}
 for number, wings in enumerate(TIERS):

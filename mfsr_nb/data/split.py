@@ -27,8 +27,8 @@ class Split(NamedTuple):
 
 def _can_be_found(table):
     "Names of identities with two full faces, or with a full and a masked one, sorted"
-    per_domain = [table[table.domain == domain].identity.value_counts() for domain in (FULL, MASKED)]
-    full, masked = per_domain
+    full = table[table.domain == FULL].identity.value_counts()
+    masked = table[table.domain == MASKED].identity.value_counts()
     both = set(full.index) & set(masked.index)
     return sorted(both | set(full.index[full >= 2]))
 

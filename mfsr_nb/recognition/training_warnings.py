@@ -18,7 +18,8 @@ from ..core import FULL, InputError
 from ..data.align import ARCFACE, five_points
 from ..data.dataset import open_pixels
 from ..data.loading import points_to_square
-from ..data.mtcnn import find_landmarks, load_mtcnn
+from ..data.find_faces import find_landmarks
+from ..data.mtcnn import load_mtcnn
 from ..data.readers import landmarks
 from ..engine.files import atomic_write
 from .validation import search_rows
