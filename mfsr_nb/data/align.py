@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['ARCFACE', 'similarity_transform', 'transform_points', 'crop_template', 'five_points', 'warp', 'align',
-           'detect_points', 'fallback_crop', 'mean_shape', 'shape68', 'AlignedFolder', 'align_folder']
+           'fallback_crop', 'mean_shape', 'shape68', 'first_names', 'Work', 'AlignedFolder', 'align_folder']
 
 # %% ../../nbs/library/25_align.ipynb #23a65cf6
 import json
 import os
-import re
 import shutil
-import zlib
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,27 @@ import pandas as pd
 from PIL import Image
 
 from ..core import DOMAINS, InputError, progress
-from .dataset import copy_names, file_size, load_image, open_pixels, read
-from .readers import join_landmarks, landmarks, read_landmarks
+from mfsr_nb.data.crop_record import (
+    RECORD,
+    Made,
+    hash_of,
+    is_kept,
+    read_record,
+    refuse_links,
+    write_record,
+)
+from .dataset import copy_names, load_image, open_pixels, read
+from .detections import content_hash, detect_points
+from .find_faces import DEFAULT_SEARCH, Search, check_search
+from mfsr_nb.data.left_out import (
+    FALLBACK,
+    LEFT_OUT,
+    NO_FACE,
+    LeftOut,
+    choose_faces,
+    write_left_out,
+)
+from .readers import POINTS, join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
 from ..world.faces import FaceWorld
 
@@ -113,64 +131,7 @@ def align(
     m = similarity_transform(five_points(points), crop_template(size, margin))
     return warp(im, m, (size, size)), m
 
-# %% ../../nbs/library/25_align.ipynb #8912a67e
-def _chunks_found(part):
-    "Landmarks by number of the chunk, from a file that a stopped search left"
-    if not part.is_file():
-        return {}
-    lines = part.read_text(encoding='utf-8').splitlines(True)
-    # A line without its end was cut off
-    return dict(json.loads(line) for line in lines if line.endswith('\n'))
-
-
-def _pixels_or_blank(path):
-    try:
-        return open_pixels(path)
-    except InputError:
-        # The error is raised later, where the image is opened to be aligned or masked
-        return np.zeros((1, 1, 3), np.uint8)
-
-
-def _search(chunks, done, part, device):
-    "Search the chunks that are not in `done`; each is added to `part` as soon as it is found"
-    from mfsr_nb.data.mtcnn import find_landmarks, load_mtcnn
-
-    mtcnn = load_mtcnn(device)
-    total = sum(map(len, chunks))
-    before = min(sum(len(points) for points in done.values()), total)
-    bar = progress(range(total), desc='looking for faces', initial=before)
-    with part.open('a', encoding='utf-8') as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, chunk in enumerate(chunks):
-            if i in done:
-                continue
-            images = list(pool.map(_pixels_or_blank, chunk.path))
-            done[i] = np.float64(find_landmarks(images, mtcnn)).round(3).tolist()
-            file.write(json.dumps([i, done[i]]) + '\n')
-            file.flush()
-            bar.update(len(chunk))
-    bar.close()
-
 # %% ../../nbs/library/25_align.ipynb #4ad7c30b
-def detect_points(
-    t: pd.DataFrame,  # Table of images
-    part: Path,  # File that keeps intermediate results, so that a stopped search can go on
-    device: str | None = None,  # None: the GPU if there is one
-    batch: int = 64,  # Images at a time
-) -> np.ndarray:
-    """Five points of each image by MTCNN: (n, 5, 2), NaN if no face is found.
-
-    An image that cannot be read counts as one without a face. The result is the same whether
-    the search was interrupted or not. Raises `InputError` if MTCNN's weights are missing."""
-    done = _chunks_found(part)
-    chunks = [t.iloc[start : start + batch] for start in range(0, len(t), batch)]
-    if len(done) < len(chunks):
-        _search(chunks, done, part, device)
-    points = []
-    for i in range(len(chunks)):
-        points += done[i]
-    return np.array(points, float).reshape(-1, 5, 2)
-
-
 def fallback_crop(
     width: float,  # Of the image, pixels
     height: float,  # Of the image, pixels
@@ -221,133 +182,285 @@ class _Options(NamedTuple):
     device: str | None
     batch: int
     skip_bad: bool
+    no_face: str
+    search: Search
+
+    def settings(self) -> dict:
+        "What all crops of a folder have in common"
+        search = self.search._asdict()
+        return dict(size=self.size, margin=self.margin, landmarks=self.how, **search)
+
+# %% ../../nbs/library/25_align.ipynb #804cd272
+def _look_at(path, known):
+    "(hash of the content, width, height, None) of an image, or why there are none"
+    try:
+        content = content_hash(path)
+        size = known.get(content) or open_pixels(path).shape[1::-1]
+        return content, *size, None
+    except InputError as error:
+        return '', 0, 0, str(error)
+
+
+def _readable(t, pool, skip_bad, record):
+    "(the readable rows with `content`, `width` and `height`; the others as `LeftOut`)"
+    known = {made.content: (made.width, made.height) for made in record.values()}
+    looks = pool.map(partial(_look_at, known=known), t.path)
+    looks = list(progress(looks, total=len(t), desc='opening images'))
+    t = t.assign(**dict(zip(('content', 'width', 'height', 'problem'), zip(*looks))))
+    bad = t[t.problem.notna()]
+    if len(bad) and (not skip_bad or len(bad) == len(t)):
+        others = f' (and {len(bad) - 1} more like it)' if len(bad) > 1 else ''
+        raise InputError(bad.problem.min() + others)
+    left_out = [
+        LeftOut(row.path, row.problem.removeprefix(f'{row.path}: ')) for row in bad.itertuples()
+    ]
+    return t[t.problem.isna()].drop(columns='problem').reset_index(drop=True), left_out
 
 # %% ../../nbs/library/25_align.ipynb #3bf7d0c9
-def _landmarks_of(t, options, part):
-    "(landmarks of each row: (5, 2), (68, 2) or None; a word for the source of each)"
-    how = options.how
+def _known_points(t, how):
+    "Landmarks of the data set itself, or None, for each row"
     points = [None] * len(t) if how == 'mtcnn' else landmarks(t)
-    missing = [i for i, p in enumerate(points) if p is None]
-    if how == 'table' and len(missing) == len(points):
+    if how == 'table' and all(p is None for p in points):
         raise InputError(
             f'{t.path.iloc[0]}: neither this image nor any other has landmarks: '
             'use --landmarks mtcnn, or a CSV file'
         )
-    source = ['fallback' if p is None else 'table' for p in points]
-    if missing and how in ('auto', 'mtcnn'):
-        found = detect_points(t.iloc[missing], part, options.device, options.batch)
-        for i, p in zip(missing, found):
+    return points
+
+
+def _with_points(t, options, part):
+    "The table with `points`, where they are from, and what the search says about the face"
+    points = _known_points(t, options.how)
+    missing = [i for i, p in enumerate(points) if p is None]
+    source = np.where([p is None for p in points], FALLBACK, 'table').astype(object)
+    about = pd.DataFrame(index=t.index, columns=['score', 'faces', 'turn'], dtype=object)
+    if missing and options.how in ('auto', 'mtcnn'):
+        how = dict(device=options.device, batch=options.batch, search=options.search)
+        found = detect_points(t.iloc[missing], part, **how)
+        about.iloc[missing] = np.stack([found.score, found.faces, found.turn], 1)
+        for i, p in zip(missing, found.points):
             if np.isfinite(p).all():
                 points[i], source[i] = p, 'mtcnn'
-    return points, source
+    about = about.astype(dict(score=float, faces='Int64', turn='Int64'))
+    return t.assign(points=pd.Series(points, dtype=object), landmarks_from=source, **about)
 
-
-def _crop_share(path, points, template, image_size):
+# %% ../../nbs/library/25_align.ipynb #al000003
+def _crop_share(row, template):
     "Side of the crop around landmarks, relative to the shorter side of the image, or NaN"
-    if points is None:
+    if row.points is None:
         return np.nan
     # The crop has the side of the template's
     size, five = template
     try:
-        scale = np.hypot(*similarity_transform(five_points(points), five)[:, 0])
+        scale = np.hypot(*similarity_transform(five_points(row.points), five)[:, 0])
     except InputError as error:
-        raise InputError(f'{path}: {error}: mend its row') from error
-    return size / scale / min(image_size)
-
-# %% ../../nbs/library/25_align.ipynb #804cd272
-class _Readable(NamedTuple):
-    "The readable images of a table"
-
-    table: pd.DataFrame
-    sizes: list[tuple[int, int]]  # (width, height) of each
-    left_out: list[str]  # Why the others cannot be read
+        raise InputError(f'{row.path}: {error}: mend its row') from error
+    return size / scale / min(row.width, row.height)
 
 
-def _readable(t: pd.DataFrame, pool: Executor, skip_bad: bool) -> _Readable:
-    "Open all images; raises `InputError` if one cannot be read, unless `skip_bad`"
-    bad = []
+def _with_matrices(t, options):
+    "The table with `matrix`, which makes the crop"
+    size, template = options.size, crop_template(options.size, options.margin)
+    own = pd.Series([_crop_share(row, (size, template)) for row in t.itertuples()], dtype=float)
+    shares = own.groupby(t.domain).transform('median').fillna(own.median()).fillna(1.0)
+    matrices = []
+    for row, share in zip(t.itertuples(), shares):
+        if row.points is None:
+            matrices.append(fallback_crop(row.width, row.height, share, size))
+        else:
+            matrices.append(similarity_transform(five_points(row.points), template))
+    return t.assign(matrix=pd.Series(matrices, dtype=object))
 
-    def size_of(path):
-        try:
-            return open_pixels(path).shape[1::-1]
-        except InputError as error:
-            bad.append(str(error))
-            return None
+# %% ../../nbs/library/25_align.ipynb #al000005
+def first_names(
+    paths: Sequence[str],
+    most: int = 3,  # Names to give
+) -> str:
+    "The first names and the number of the others"
+    more = [f'and {len(paths) - most} more'] if len(paths) > most else []
+    return ', '.join([*paths[:most], *more])
 
-    sizes = list(progress(pool.map(size_of, t.path), total=len(t), desc='opening images'))
-    if bad and (not skip_bad or len(bad) == len(t)):
-        others = f' (and {len(bad) - 1} more like it)' if len(bad) > 1 else ''
-        raise InputError(min(bad) + others)
-    good = [i for i, size in enumerate(sizes) if size is not None]
-    return _Readable(t.iloc[good].reset_index(drop=True), [sizes[i] for i in good], bad)
+
+def _choose(t, no_face):
+    "(rows to align, the others as `LeftOut`) by the rule for pictures without a face"
+    lost = list(t.path[t.landmarks_from == FALLBACK])
+    if no_face == 'fail' and lost:
+        raise InputError(
+            f'{first_names(lost)}: no face was found in {len(lost)} of {len(t)} pictures: '
+            'remove them, or use --no-face skip or keep'
+        )
+    chosen = choose_faces(t, no_face)
+    return chosen.table, chosen.left_out
 
 # %% ../../nbs/library/25_align.ipynb #2b8fa7d3
-def _align_row(row, points, share, dest, size, margin):
-    "Write a crop; returns its line of landmarks.csv as a dict"
-    im, template = load_image(row), crop_template(size, margin)
-    if points is None:
-        m, moved = fallback_crop(*im.size, share, size), template
-    else:
-        m = similarity_transform(five_points(points), template)
-        moved = transform_points(m, points)
-    with atomic_write(dest / row.copy_to) as file:
-        warp(im, m, (size, size)).save(file, quality=95, subsampling=0)
+def _line(row):
+    "A line of landmarks.csv as a dict"
     line = dict(path=row.copy_to, identity=row.identity, domain=DOMAINS[row.domain])
     for column in ('mask_type', 'split'):
         if isinstance(getattr(row, column, None), str):
             line[column] = getattr(row, column)
-    for i, (x, y) in enumerate(moved):
-        line[f'x{i}'], line[f'y{i}'] = round(float(x), 2), round(float(y), 2)
-    return line
+    # Five points have columns, even if no picture has a face
+    line |= dict.fromkeys(POINTS[:10])
+    if row.points is not None:
+        moved = transform_points(row.matrix, row.points)
+        line |= dict(zip(POINTS, moved.round(2).ravel().tolist()))
+    about = dict(landmarks_from=row.landmarks_from, score=row.score)
+    return line | about | dict(faces=row.faces, turn=row.turn)
+
+
+def _table(t):
+    "landmarks.csv"
+    lines = pd.DataFrame([_line(row) for row in t.itertuples()])
+    last = ['landmarks_from', 'score', 'faces', 'turn']
+    points = [column for column in POINTS if column in lines]
+    first = [column for column in lines if column not in {*points, *last}]
+    return lines[[*first, *points, *last]].astype(dict(score=float, faces='Int64', turn='Int64'))
 
 # %% ../../nbs/library/25_align.ipynb #8ce56f98
-def _manifest(t, options):
-    "Settings and input of an aligned folder: a folder with others is not continued"
-    columns = [column for column in t if re.fullmatch('[xy]\\d+', column)]
-    return dict(
-        size=options.size,
-        margin=options.margin,
-        landmarks=options.how,
-        images=len(t),
-        bytes=sum(map(file_size, t.path)),
-        points=zlib.crc32(t[columns].to_numpy(float).tobytes()),
-    )
+# Of the files in a folder of crops; others are not continued
+_VERSION = 2
+_FILES = ('align.json', 'found.jsonl', RECORD, 'landmarks.csv', LEFT_OUT, '.lock')
 
 
-def _read_manifest(path):
-    "What an `align.json` says; an empty dict if there is none"
+def _read_manifest(dest):
+    "What `align.json` says; an empty dict if there is none"
+    path = dest / 'align.json'
+    if not path.is_file():
+        return {}
     try:
-        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    except ValueError as error:
+        manifest = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
         raise InputError(f'{path}: damaged: remove the folder and run mfsr_align again') from error
+    if manifest.get('version') != _VERSION:
+        raise InputError(
+            f'{dest}: was written by another version of mfsr_align: '
+            'remove it, or choose another destination'
+        )
+    return manifest
 
 
-def _write_manifest(path, manifest):
-    with atomic_write(path) as file:
+def _write_manifest(dest, src, options):
+    manifest = dict(version=_VERSION, source=str(Path(src).resolve()), **options.settings())
+    with atomic_write(dest / 'align.json') as file:
         file.write_text(json.dumps(manifest))
 
 # %% ../../nbs/library/25_align.ipynb #c5f0e8a7
-def _check_options(src, dest, size, margin):
+def _check_options(src, dest, options):
+    size, margin = options.size, options.margin
     if size < 8 or not -0.2 <= margin <= 2:
         raise InputError(
             f'size {size}, margin {margin}: use 8 pixels or more, and a margin of -0.2 to 2'
         )
+    if options.no_face not in NO_FACE:
+        raise InputError(
+            f'unknown rule {options.no_face!r} for --no-face: use {", ".join(NO_FACE)}'
+        )
+    check_search(options.search)
     if dest.resolve().is_relative_to(Path(src).resolve()):
         raise InputError(
             f'{dest}: lies inside the data set {src}: choose a destination outside of it'
         )
 
 
-def _check_dest(dest, old, manifest):
+def _check_dest(dest, old, options):
     "Raise `InputError` if `dest` holds anything but the beginning of the same work"
-    if old and {key: old.get(key) for key in manifest} != manifest:
-        raise InputError(
-            f'{dest}: holds crops made with other settings or of other images: '
-            'choose another destination, or remove it'
-        )
+    remedy = 'choose another destination, or remove it'
+    for name, value in options.settings().items():
+        if old and old.get(name) != value:
+            had = f'{name} {old.get(name)}, not {value}'
+            raise InputError(f'{dest}: holds crops made with other settings ({had}): {remedy}')
     present = list(dest.iterdir()) if dest.exists() else []
     if not old and any(not path.name.startswith('.lock') for path in present):
         raise InputError(f'{dest}: holds something else: choose another destination')
+
+
+def _check_source(t, src, dest, old, record):
+    "Raise `InputError` if all crops are of other images, which may be a mistake"
+    contents = {made.content for made in record.values()}
+    moved = old.get('source') != str(Path(src).resolve())
+    if contents and moved and not contents & set(t.content):
+        raise InputError(
+            f'{dest}: holds crops of other images ({old.get("source")}): '
+            'choose another destination, or remove it'
+        )
+
+# %% ../../nbs/library/25_align.ipynb #f83c2e15
+class _Plan(NamedTuple):
+    "The rows of a data set that get a crop, and the others"
+
+    table: pd.DataFrame
+    left_out: list[LeftOut]
+    record: dict[str, Made]  # Of the crops that exist
+
+
+def _prepare(t, src, dest, options, old):
+    "Raises `InputError` for whatever would stop the work later"
+    record = read_record(dest)
+    refuse_links(dest, record)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        t, left_out = _readable(t, pool, options.skip_bad, record)
+    _check_source(t, src, dest, old, record)
+    t = _with_points(t, options, dest / 'found.jsonl')
+    t, without = _choose(_with_matrices(t, options), options.no_face)
+    return _Plan(t, [*left_out, *without], record)
+
+# %% ../../nbs/library/25_align.ipynb #b6d09a4c
+class Work(NamedTuple):
+    "What a run did"
+
+    new: int  # Crops that did not exist
+    changed: int  # Crops that were made again
+    removed: int  # Crops of pictures that are gone
+    kept: int
+
+
+def _make_crop(row, dest, size):
+    "Write a crop; returns the hash of its file"
+    with atomic_write(dest / row.copy_to) as file:
+        crop = warp(load_image(row.path), row.matrix, (size, size))
+        crop.save(file, quality=95, subsampling=0)
+        return content_hash(file)
+
+
+def _remove(dest, paths):
+    "Remove crops, and folders that become empty"
+    for path in paths:
+        file = dest / path
+        try:
+            file.unlink(missing_ok=True)
+            while file.parent != dest and not any(file.parent.iterdir()):
+                file = file.parent
+                file.rmdir()
+        except OSError as error:
+            raise InputError(f'{file}: cannot be removed ({error.strerror}): remove it') from error
+
+# %% ../../nbs/library/25_align.ipynb #al000022
+def _begin_change(dest, record, gone):
+    "Mark the folder as unfinished; remove crops whose pictures are gone"
+    (dest / 'landmarks.csv').unlink(missing_ok=True)
+    write_record(dest, record)
+    _remove(dest, gone)
+
+
+def _crop_all(plan, dest, options, pool):
+    "Make and remove crops; returns the new record and what was done"
+    t, record = plan.table, plan.record
+    wanted = {}
+    for row in t.itertuples():
+        made_from = hash_of(row.content, row.matrix.round(6).tolist())
+        wanted[row.copy_to] = Made(row.content, row.width, row.height, made_from)
+    kept = pool.map(lambda item: is_kept(dest, *item, record), wanted.items())
+    todo = t[~np.fromiter(kept, bool, len(t))]
+    gone = [path for path in record if path not in wanted]
+    now = record | {path: wanted[path] for path in todo.copy_to}
+    if len(todo) or gone:
+        _begin_change(dest, now, gone)
+    crops = pool.map(partial(_make_crop, dest=dest, size=options.size), todo.itertuples())
+    for path, crop in zip(todo.copy_to, progress(crops, total=len(todo), desc='aligning')):
+        now[path] = wanted[path]._replace(crop=crop)
+    before = [path for path in todo.copy_to if path in record and record[path].crop]
+    work = Work(len(todo) - len(before), len(before), len(gone), len(t) - len(todo))
+    return {path: now[path] for path in wanted}, work
 
 # %% ../../nbs/library/25_align.ipynb #22196c09
 class AlignedFolder(NamedTuple):
@@ -355,57 +468,34 @@ class AlignedFolder(NamedTuple):
 
     table: pd.DataFrame  # landmarks.csv
     report: dict[str, dict[str, int]]  # Images by source of the landmarks, for each domain
-    left_out: list[str]  # Why images were left out
+    left_out: list[LeftOut]  # Pictures without a crop, and why
+    work: Work  # What the run did
+    sources: dict[str, str]  # Path of each picture by that of its crop
 
 
-def _result(table, left_out):
+def _write_all(plan, dest, options):
+    "Write crops and tables"
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        record, work = _crop_all(plan, dest, options, pool)
+    table = _table(plan.table)
+    write_record(dest, record)
+    write_left_out(dest, plan.left_out)
+    with atomic_write(dest / 'landmarks.csv') as file:
+        table.to_csv(file, index=False)
     groups = table.groupby('domain')
     report = {domain: g.landmarks_from.value_counts().to_dict() for domain, g in groups}
-    return AlignedFolder(table, report, left_out)
+    sources = dict(zip(plan.table.copy_to, plan.table.path))
+    return AlignedFolder(table, report, plan.left_out, work, sources)
+
+# %% ../../nbs/library/25_align.ipynb #al000010
+def _remove_begun(dest, existed):
+    "Leave nothing of a run that was refused before the first crop"
+    for name in _FILES:
+        (dest / name).unlink(missing_ok=True)
+    if not existed:
+        shutil.rmtree(dest)
 
 
-def _read_result(dest, left_out):
-    "The result of a finished folder"
-    table = pd.read_csv(
-        dest / 'landmarks.csv',
-        dtype=dict(path=str, identity=str),
-        keep_default_na=False,
-        na_values=[''],
-    )
-    return _result(table, left_out)
-
-# %% ../../nbs/library/25_align.ipynb #f83c2e15
-class _Prepared(NamedTuple):
-    "The readable rows of a data set, and how to crop them"
-
-    table: pd.DataFrame
-    points: list  # Landmarks of each row, or None
-    source: list[str]  # Where they are from
-    shares: pd.Series  # Side of each crop, for the fallback crop; NaN without landmarks
-    left_out: list[str]
-
-
-def _prepare(t, dest, options, manifest, pool):
-    t, sizes, left_out = _readable(t, pool, options.skip_bad)
-    _write_manifest(dest / 'align.json', manifest)
-    points, source = _landmarks_of(t, options, dest / 'landmarks.part')
-    template = options.size, crop_template(options.size, options.margin)
-    rows = zip(t.path, points, sizes)
-    shares = [_crop_share(path, p, template, image_size) for path, p, image_size in rows]
-    return _Prepared(t, points, source, pd.Series(shares), left_out)
-
-
-def _align_rows(rows, dest, options, pool):
-    "Write all crops; returns landmarks.csv"
-    # Images without landmarks are cropped like the others of their domain
-    of_domain = rows.shares.groupby(rows.table.domain).transform('median')
-    shares = of_domain.fillna(rows.shares.median()).fillna(1.0)
-    job = partial(_align_row, dest=dest, size=options.size, margin=options.margin)
-    lines = pool.map(job, rows.table.itertuples(), rows.points, shares)
-    lines = list(progress(lines, total=len(rows.table), desc='aligning'))
-    return pd.DataFrame(lines).assign(landmarks_from=rows.source)
-
-# %% ../../nbs/library/25_align.ipynb #b6d09a4c
 def align_folder(
     src: str | Path,  # Data set in any layout
     dest: str | Path,  # Folder to write
@@ -415,33 +505,30 @@ def align_folder(
     device: str | None = None,  # Of MTCNN; None: the GPU if there is one
     batch: int = 64,  # Images that MTCNN sees at a time
     skip_bad: bool = False,  # Leave out unreadable images?
+    no_face: str = 'keep',  # Pictures without a face: one of `NO_FACE`
+    search: Search = DEFAULT_SEARCH,  # What counts as the face of a picture
 ) -> AlignedFolder:
-    """Aligned crops of a data set.
+    """Aligned crops of a data set; on a folder that exists, only those that changed.
 
     `auto` uses the data set's landmarks, and MTCNN for images without. Raises `InputError` for
     unreadable images, missing landmarks, or a destination that holds something else."""
     t, dest = read(src, skip_bad), Path(dest)
-    _check_options(src, dest, size, margin)
     if how not in ('auto', 'table', 'mtcnn'):
         t, how = join_landmarks(t, read_landmarks(how)), 'table'
-    options = _Options(size, margin, how, device=device, batch=batch, skip_bad=skip_bad)
-    manifest = _manifest(t, options)
-    old = _read_manifest(dest / 'align.json')
-    _check_dest(dest, old, manifest)
-    if 'left_out' in old:
-        return _read_result(dest, old['left_out'])
+    what = dict(skip_bad=skip_bad, no_face=no_face, search=search)
+    options = _Options(size, margin, how, device=device, batch=batch, **what)
+    _check_options(src, dest, options)
     t['copy_to'] = copy_names(t)
-    with exclusive_lock(dest), ThreadPoolExecutor(os.cpu_count()) as pool:
+    refuse_links(dest, [*_FILES, *t.copy_to])
+    old, existed = _read_manifest(dest), dest.exists()
+    _check_dest(dest, old, options)
+    with exclusive_lock(dest):
+        if not old:
+            _write_manifest(dest, src, options)
         try:
-            rows = _prepare(t, dest, options, manifest=manifest, pool=pool)
+            plan = _prepare(t, src, dest, options, old=old)
         except InputError:
             if not old:
-                # Refused before the first crop: there is nothing to continue from
-                shutil.rmtree(dest)
+                _remove_begun(dest, existed)
             raise
-        table = _align_rows(rows, dest, options, pool)
-        with atomic_write(dest / 'landmarks.csv') as file:
-            table.to_csv(file, index=False)
-        _write_manifest(dest / 'align.json', manifest | dict(left_out=rows.left_out))
-        (dest / 'landmarks.part').unlink(missing_ok=True)
-    return _result(table, rows.left_out)
+        return _write_all(plan, dest, options)

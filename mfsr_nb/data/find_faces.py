@@ -205,11 +205,13 @@ def _shows_more(seen, row):
     return seen.search.min_face < 0.75 * SHARE * max(seen.images[row].shape)
 
 
-def _is_settled(seen, row):
-    "Is it a crop around a face that was found for sure?"
-    boxes = seen.faces[row][0].boxes
-    side = (boxes[:, 2:] - boxes[:, :2]).max(initial=0)
-    return seen.score(row) >= SURE and side >= CROP * max(seen.images[row].shape)
+def _is_crop(seen, row, least):
+    "Does the best face fill a crop, with this score at least?"
+    if seen.score(row) < least:
+        return False
+    turn = max(TURNS, key=partial(seen.score, row))
+    box = seen.faces[row][turn].boxes[0]
+    return (box[2:] - box[:2]).max() >= CROP * max(seen.images[row].shape)
 
 
 def _look_again(seen):
@@ -217,11 +219,12 @@ def _look_again(seen):
     every = range(len(seen.images))
     seen.look([row for row in every if not seen.score(row)], SECOND)
     large = {row for row in every if _shows_more(seen, row)}
-    seen.look([row for row in every if row in large and not _is_settled(seen, row)], CLOSE)
+    seen.look([row for row in every if row in large and not _is_crop(seen, row, SURE)], CLOSE)
     unsure = [row for row in every if seen.score(row) < SURE]
     for turn in TURNS[1:]:
         seen.look(unsure, FIRST, turn)
-    lost = [row for row in unsure if row in large and seen.score(row) < TURNED]
+    unsure = [row for row in unsure if row in large and seen.score(row) < SURE]
+    lost = [row for row in unsure if not _is_crop(seen, row, seen.search.min_score)]
     for turn in TURNS[1:]:
         seen.look(lost, CLOSE, turn)
 
