@@ -7,6 +7,8 @@ __all__ = ['FORMATS', 'IMAGE_TYPES', 'MEMORY_LIMIT', 'DecodeError', 'decode', 'd
 
 # %% ../../nbs/library/21b_decoding.ipynb #de000004
 import contextlib
+import importlib
+import importlib.util
 import io
 import warnings
 from typing import NamedTuple
@@ -15,9 +17,6 @@ import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, features
-
-with contextlib.suppress(ImportError):
-    from pillow_heif import register_heif_opener
 
 # %% ../../nbs/library/21b_decoding.ipynb #de000007
 _ENDINGS = dict(
@@ -40,16 +39,16 @@ _LIBRARIES = dict(WEBP='webp', AVIF='avif', JPEG2000='jpg_2000')
 def _can_read(name):
     "Can the installed Pillow read this format?"
     if name == 'HEIF':
-        return 'register_heif_opener' in globals()
+        return importlib.util.find_spec('pillow_heif') is not None
     return name not in _LIBRARIES or bool(features.check(_LIBRARIES[name]))
 
 
 FORMATS = tuple(filter(_can_read, _ENDINGS))
-IMAGE_TYPES = tuple(ending for name in FORMATS for ending in _ENDINGS[name])
+IMAGE_TYPES = sum((_ENDINGS[name] for name in FORMATS), ())
 # Pillow finds a MPO by itself when it opens a JPEG.
 _OPENED = tuple(name for name in FORMATS if name != 'MPO')
 if 'HEIF' in FORMATS:
-    register_heif_opener()
+    importlib.import_module('pillow_heif').register_heif_opener()
 # Pillow's warnings about odd tags name no file. What matters is raised as an error.
 warnings.filterwarnings('ignore', module='PIL')
 
@@ -96,7 +95,7 @@ def _coefficients(data, frame, scan):
     largest = max(factor >> 4 for factor in factors) * max(factor & 15 for factor in factors)
     return 2 * sum(sampled) / largest
 
-
+# %% ../../nbs/library/21b_decoding.ipynb #de000066
 def _read_jpeg(data):
     "The segments of a JPEG up to its first scan, or None where they are unusual"
     if bytes(data[:2]) != b'\xff\xd8':
@@ -176,14 +175,15 @@ def _decode_jpeg(data, jpeg, small):
 def _bits_of(darkest, brightest, own):
     "Number of bits of integer samples; `own`: those of the type, in rising order"
     if darkest < 0:
-        return next(b for b in (8, 16, 32) if -darkest <= 1 << (b - 1) > brightest)
+        largest = max(brightest, -1 - darkest)
+        return next(b for b in (8, 16, 32) if largest < 1 << (b - 1))
     return next(b for b in (8, 10, 12, *own) if brightest < 1 << b)
 
 
 def _from_integers(samples, own, stated=0):
     "Integer samples -> uint8; `stated`: their bits as the file says, or 0"
     darkest, brightest = int(samples.min()), int(samples.max())
-    known = stated >= 8 and 0 <= darkest and brightest < 1 << stated
+    known = stated >= 8 and darkest >= 0 and brightest < 1 << stated
     bits = stated if known else _bits_of(darkest, brightest, own)
     if darkest < 0:
         samples = samples.astype(np.int64) + (1 << (bits - 1))
@@ -307,7 +307,7 @@ def _without_extras(data):
         i = end
     return b''.join(kept)
 
-
+# %% ../../nbs/library/21b_decoding.ipynb #de000069
 def _pillow_bytes(image, data):
     "Most bytes that Pillow and the conversions above take for a pixel, as measured"
     heavy = image.format in ('WEBP', 'AVIF', 'JPEG2000', 'HEIF') or image.mode[0] in 'IF'
@@ -333,7 +333,7 @@ def _decode_other(data, small):
             orientation = _orientation(exif)
         return _upright(_to_rgb(image, data), orientation)
 
-
+# %% ../../nbs/library/21b_decoding.ipynb #de000071
 def _decode_any(data, small):
     "`decode` with whatever errors the decoders raise"
     jpeg = _read_jpeg(data)

@@ -88,6 +88,13 @@ def _tell(counts, form):
     return ', '.join(form.format(n, name) for name, n in counts.most_common())
 
 
+def _heic_remedy(endings):
+    "How files of an iPhone can be read"
+    if 'HEIF' in FORMATS or not {'.heic', '.heif', '.hif'} & set(endings):
+        return ''
+    return ' (the package pillow-heif reads .heic)'
+
+# %% ../../nbs/library/20a_finding.ipynb #fi000018
 class _PassedOver:
     "Counts of files that look like images and are not read"
 
@@ -110,10 +117,7 @@ class _PassedOver:
         "What was passed over, in words; nothing where it is nothing"
         parts = []
         if self.endings:
-            remedy = ''
-            if 'HEIF' not in FORMATS and {'.heic', '.heif', '.hif'} & set(self.endings):
-                remedy = ' (the package pillow-heif reads .heic)'
-            parts.append(_tell(self.endings, '{} {}') + remedy)
+            parts.append(_tell(self.endings, '{} {}') + _heic_remedy(self.endings))
         if self.folders:
             parts.append(_tell(self.folders, '{} in folders {}'))
         if self.hidden:
@@ -132,6 +136,18 @@ def _is_unicode(key):
     return key.isprintable() or key.encode('utf-8', 'replace').decode() == key
 
 
+def _check_found(root, found, note):
+    "Raise `InputError` on a folder without images, and on names that are not Unicode"
+    if not found and note:
+        raise InputError(f'{root}: no images that can be read ({note}): convert them to JPEG')
+    if not found:
+        endings = ', '.join(IMAGE_TYPES)
+        raise InputError(f'{root}: no images here ({endings}): check the path')
+    for key in found:
+        if not _is_unicode(key):
+            raise InputError(f'{root}: {key!r} is not a name in Unicode: rename it')
+
+# %% ../../nbs/library/20a_finding.ipynb #fi000019
 def scan_images(
     root: str | Path,  # A folder
 ) -> FoundImages:
@@ -150,14 +166,7 @@ def scan_images(
             else:
                 passed_over.add(folder, name)
     note = passed_over.note()
-    if not found and note:
-        raise InputError(f'{root}: no images that can be read ({note}): convert them to JPEG')
-    if not found:
-        endings = ', '.join(IMAGE_TYPES)
-        raise InputError(f'{root}: no images here ({endings}): check the path')
-    for key in found:
-        if not _is_unicode(key):
-            raise InputError(f'{root}: {key!r} is not a name in Unicode: rename it')
+    _check_found(root, found, note)
     return FoundImages(sorted(found), [note] if note else [])
 
 

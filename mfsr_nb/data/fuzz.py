@@ -6,23 +6,19 @@
 __all__ = ['EXTREME', 'MUTATIONS', 'mutate', 'Case', 'FuzzReport', 'fuzz']
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2c6
-import contextlib
 import signal
 import struct
 import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core import InputError
-
-with contextlib.suppress(ImportError):
-    # Not on Windows.
-    import resource
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2c9
 _WORDS = (0, 1, 2**29 - 1, 2**29, 2**31 - 1, 2**31, 2**32 - 1)
@@ -129,7 +125,7 @@ def _raise_too_late(signal_number, stack_frame):
     raise _TooLate('took too long')
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2d0
-@contextlib.contextmanager
+@contextmanager
 def _time_limit(seconds):
     "Raise `_TooLate` inside after so many seconds, on systems that have interval timers"
     if not hasattr(signal, 'setitimer'):
@@ -142,14 +138,6 @@ def _time_limit(seconds):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _peak_of_process():
-    "Most memory that this process has had in use, bytes; 0 on systems that do not say"
-    if 'resource' not in globals():
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else 1024 * peak
 
 
 def _attempt(read, seconds):
@@ -168,6 +156,16 @@ def _attempt(read, seconds):
     return accepted, peak
 
 # %% ../../nbs/library/17_fuzz.ipynb #f0a1b2d1
+def _peak_of_process():
+    "Most memory that this process has had in use, bytes; 0 on Windows, which does not say"
+    if sys.platform == 'win32':
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
+
+
 def fuzz(
     prepare: Callable,  # (folder, random generator) -> `Case`: writes a damaged input
     n: int,  # Number of inputs

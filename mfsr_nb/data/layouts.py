@@ -36,7 +36,7 @@ def _all_match(pattern, names):
 
 def _all_notes(tables):
     "The notes of several tables"
-    return [note for table in tables for note in table.attrs.get('notes', ())]
+    return list(chain.from_iterable(table.attrs.get('notes', ()) for table in tables))
 
 
 def _stems(folder):
