@@ -111,17 +111,26 @@ def mfsr_gan(
     print(f'{dest}/weights.safetensors: {seconds}; {losses}')
 
 # %% ../nbs/library/60_cli.ipynb #a7eb5991
+def _scaled(schedule: dict, factor: float) -> dict:
+    "A schedule with its steps, milestones and warm-up multiplied"
+    milestones = [round(step * factor) for step in schedule['milestones']]
+    steps, warmup = round(schedule['steps'] * factor), round(schedule['warmup'] * factor)
+    return schedule | dict(milestones=milestones, warmup=warmup, steps=steps)
+
+
 def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> Any:
-    "The preset with the chosen schedule as CASIA's; with `steps`, it is scaled"
+    "The preset with the chosen schedule as CASIA's; with `steps`, it and the start are scaled"
     from mfsr_nb.presets import changed, load_preset, settings
 
     preset = load_preset(name, sets)
-    chosen = settings(getattr(preset.recognition.schedule, schedule))
+    chosen, start = getattr(preset.recognition.schedule, schedule), preset.recognition.start
+    changes = dict(schedule=dict(casia=settings(chosen)))
     if steps:
-        warmup = round(chosen['warmup'] * steps / chosen['steps'])
-        milestones = [round(step * steps / chosen['steps']) for step in chosen['milestones']]
-        chosen |= dict(milestones=milestones, warmup=warmup, steps=steps)
-    return changed(preset, recognition=dict(schedule=dict(casia=chosen)))
+        factor = steps / chosen.steps
+        changes['schedule'] = dict(casia=_scaled(settings(chosen), factor))
+        if start:
+            changes['start'] = _scaled(settings(start), factor)
+    return changed(preset, recognition=changes)
 
 
 def _describe_training_set(table: Any, data: str, loss: str, identities: int) -> None:
@@ -216,7 +225,7 @@ def mfsr_train(
     loss: str = 'softmax',
     preset: str = 'mini',  # Backbone, image size, batch, optimizer
     schedule: str = 'casia',  # Steps and learning rates of which training set: casia or vggface2
-    # Another number of steps than the preset's; milestones and warm-up are scaled
+    # Another number of steps than the preset's; milestones, warm-up and pretraining are scaled
     steps: int = 0,
     seed: int = 0,  # Initialization and batches
     # Fraction of the identities to hold out and search while training, into DEST/held_out.csv
