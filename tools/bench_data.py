@@ -465,7 +465,8 @@ def mtcnn() -> Rows:
         return
     import facenet_pytorch
 
-    from mfsr_nb.data.mtcnn import find_landmarks, load_mtcnn
+    from mfsr_nb.data.find_faces import find_landmarks
+    from mfsr_nb.data.mtcnn import load_mtcnn
 
     number = 192
     source, images = faces_for_landmarks(number)

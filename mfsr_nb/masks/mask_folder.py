@@ -145,7 +145,7 @@ def _landmark_checksums(t):
 
 
 def _with_detected_points(t, part):
-    five = detect_points(t, part).reshape(-1, 10)
+    five = detect_points(t, part).points.reshape(-1, 10)
     found = {column: five[:, i] for i, column in enumerate(_MARKS[:10])}
     rows = t.drop(columns=[column for column in _MARKS if column in t])
     return rows.assign(landmarks_from='mtcnn', **found)
