@@ -93,7 +93,7 @@ def _print_faces(dest: str, aligned: Any, faces: str) -> None:
             names = first_names(list(paths[found]))
             print(f'{_pictures(found.sum())} {what}: {names} (all: {dest}/landmarks.csv)')
 
-
+# %% ../nbs/library/59a_cli_data.ipynb #al590005
 def _print_aligned(dest: str, aligned: Any, size: int) -> None:
     "Report what was aligned, and what was left out"
     from mfsr_nb.data.align import first_names
