@@ -67,30 +67,80 @@ def mfsr_audit(
         print(f'{out}: audit.json, statistics.png, examples.png')
 
 # %% ../nbs/library/59a_cli_data.ipynb #a6000005
+# Rules for several faces in words
+_TAKEN = dict(largest='largest', center='most central')
+
+
+def _pictures(n: int) -> str:
+    "A number of pictures in words"
+    return f'{n} picture' if n == 1 else f'{n} pictures'
+
+
+def _print_faces(dest: str, aligned: Any, faces: str) -> None:
+    "Report pictures without a face, with several, and turned ones, with the first names"
+    from mfsr_nb.data.align import first_names
+    from mfsr_nb.data.left_out import FALLBACK
+
+    t = aligned.table
+    paths = t.path.map(aligned.sources)
+    findings = [
+        (t.landmarks_from == FALLBACK, 'without a face: cropped at the center, without landmarks'),
+        (t.faces.fillna(0) > 1, f'with several faces: the {_TAKEN[faces]} one was taken'),
+        (t.turn.fillna(0) > 0, 'on their side or upside down: their crops are upright'),
+    ]
+    for found, what in findings:
+        if found.any():
+            names = first_names(list(paths[found]))
+            print(f'{_pictures(found.sum())} {what}: {names} (all: {dest}/landmarks.csv)')
+
+# %% ../nbs/library/59a_cli_data.ipynb #al590005
+def _print_aligned(dest: str, aligned: Any, size: int) -> None:
+    "Report what was aligned, and what was left out"
+    from mfsr_nb.data.align import first_names
+
+    work, left_out = aligned.work, [item.path for item in aligned.left_out]
+    if left_out:
+        names = first_names(left_out)
+        print(f'left out {_pictures(len(left_out))}: {names} (all: {dest}/left_out.csv)')
+    print(f'{dest}: {len(aligned.table)} crops of {size} x {size}')
+    if work.changed or work.removed or work.kept:
+        done = [f'{n} {name}' for name, n in work._asdict().items()]
+        print(f'since the last run: {", ".join(done)}')
+    for domain, counts in aligned.report.items():
+        total = sum(counts.values())
+        shares = [f'{way} {n} ({100 * n / total:.1f} %)' for way, n in sorted(counts.items())]
+        print(f'{domain}: {total} images, ' + ', '.join(shares))
+
+# %% ../nbs/library/59a_cli_data.ipynb #al590002
 @command
 def mfsr_align(
     src: str,  # Data set in any layout
-    dest: str,  # Folder for the crops and landmarks.csv; an interrupted run continues
+    dest: str,  # Folder for the crops and landmarks.csv; a second run makes only what changed
     size: int = 112,  # Pixels a side
     margin: float = 0.0,  # Border on every side, in sides of the crop
     # auto (the data set's own, or else MTCNN), table, mtcnn, or a CSV file
     landmarks: str = 'auto',
     device: str = '',  # Of MTCNN: cpu or cuda; by default a GPU where there is one
     skip_bad: bool = False,  # Leave out unreadable images?
+    # Pictures without a face: keep (crop the center, without landmarks),
+    # skip (list them in left_out.csv), or fail
+    no_face: str = 'keep',
+    # Of several faces in a picture: the largest, or the one nearest to the center
+    faces: str = 'largest',
+    min_face: float = 20.0,  # Side of the smallest face, pixels of the picture
+    min_score: float = 0.7,  # Least probability of a face; below, there is none
 ) -> None:
-    "Align faces to ArcFace's template; where no face is found, take the centered square"
+    "Align faces to ArcFace's template; turned pictures and small faces included"
     from mfsr_nb.data.align import align_folder
     from mfsr_nb.data.dataset import read, summary
+    from mfsr_nb.data.find_faces import Search
 
     print(summary(read(src, skip_bad), src), file=sys.stderr)
     how = (size, margin, landmarks, device or None)
-    table, report, bad = align_folder(src, dest, *how, skip_bad=skip_bad)
-    report_left_out(bad)
-    print(f'{dest}: {len(table)} crops of {size} x {size}')
-    for domain, counts in report.items():
-        total = sum(counts.values())
-        shares = [f'{way} {n} ({100 * n / total:.1f} %)' for way, n in sorted(counts.items())]
-        print(f'{domain}: {total} images, ' + ', '.join(shares))
+    search = Search(faces, min_face, min_score)
+    aligned = align_folder(src, dest, *how, skip_bad=skip_bad, no_face=no_face, search=search)
+    _print_aligned(dest, aligned, size)
+    _print_faces(dest, aligned, faces)
 
 # %% ../nbs/library/59a_cli_data.ipynb #20a225a3
 @command
