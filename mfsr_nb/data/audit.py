@@ -10,29 +10,50 @@ __all__ = ['difference_hash', 'bit_distance', 'near_pairs', 'Audit', 'audit', 'r
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ..core import DOMAINS, FULL, MASKED, InputError, progress
-from .dataset import counts, decode, read, read_bytes
+from mfsr_nb.data.cropped import (
+    SAME_PICTURE,
+    bucket_pairs,
+    crop_candidates,
+    local_keys,
+    overlap_correlation,
+)
+from .dataset import counts, open_pixels, read, read_bytes
+from .decoding import DecodeError, decode
+from .left_out import FALLBACK
 from .loading import open_square
 from ..engine.files import atomic_write
 from ..plots import figure, image_sheet
 
 # %% ../../nbs/paper/01_dataset.ipynb #642cece4
+def _gray_grid(image):
+    "Mean brightness in 16 rows and 17 columns"
+    gray = Image.fromarray(image).convert('F')
+    return np.asarray(gray.resize((17, 16), Image.Resampling.BOX))
+
+
+def _rises(g, tau=3.0):
+    "The bits of equation 1"
+    return np.packbits(g[:, 1:] > g[:, :-1] + tau)  # eq. 1
+
+
 def difference_hash(
     image: np.ndarray,  # uint8 (H, W, 3)
     tau: float = 3.0,  # Gray levels that count as a rise
 ) -> np.ndarray:
     "Whether the brightness rises to the right, at 16 x 16 positions: 256 bits as uint8 (32,)"
-    gray = Image.fromarray(image).convert('F')
-    g = np.asarray(gray.resize((17, 16), Image.Resampling.BOX))
-    return np.packbits(g[:, 1:] > g[:, :-1] + tau)  # eq. 1
+    return _rises(_gray_grid(image), tau)
 
 
 def bit_distance(
@@ -43,16 +64,6 @@ def bit_distance(
     return np.unpackbits(a ^ b, axis=-1).sum(-1, dtype=int)  # eq. 2
 
 # %% ../../nbs/paper/01_dataset.ipynb #d75e673e
-def _bucket_pairs(key):
-    "Pairs of rows with equal keys, as two arrays for each distance within a bucket"
-    order = np.argsort(key, kind='stable')
-    bucket_end = np.searchsorted(key[order], key[order], side='right')
-    first, step = np.arange(len(order)), 1
-    while len(first := first[first + step < bucket_end[first]]):
-        yield order[first], order[first + step]
-        step += 1
-
-
 def near_pairs(
     h: np.ndarray,  # uint8 (n, 32) hashes
     limit: int = 15,  # Most bits that may differ; sixteen groups guarantee at most 15
@@ -66,32 +77,55 @@ def near_pairs(
     found = [np.empty((0, 2), int)]
     for group in range(0, 256, 16):
         key = np.packbits(bits[:, group : group + 16], axis=1).astype(int) @ (256, 1)
-        for a, b in _bucket_pairs(key):
+        for a, b in bucket_pairs(key):
             near = bit_distance(h[a], h[b]) <= limit
             found.append(np.stack([a[near], b[near]], 1))
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 # %% ../../nbs/paper/01_dataset.ipynb #db0039fe
+# Most that the parts of a blank picture differ, of 255
+_FLAT = 12
+
+
 class _Content(NamedTuple):
     "What an image file contains"
 
     checksum: bytes
     size: tuple[int, int]  # (width, height), pixels
     hash: np.ndarray  # `difference_hash`
+    mirrored: np.ndarray  # The same of the mirror image
+    keys: np.ndarray  # `local_keys`
+    blank: tuple[int, ...] | None  # Its color in eight steps each, or None
 
 
-def _content(path):
+def _blank_color(pixels):
+    "The color of a picture that is nearly uniform, in eight steps; None for others"
+    parts = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    if np.ptp(parts, axis=0).max() > _FLAT:
+        return None
+    return tuple(int(level) // 32 for level in np.median(parts, axis=0))
+
+
+def _content(path, crops=True):
     "`_Content` of an image, or a message if it cannot be read"
     try:
         data = read_bytes(path)
         pixels = decode(data)
     except InputError as error:
         return str(error)
-    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError):
-        return f'{path}: not a readable image'
-    return _Content(hashlib.sha256(data).digest(), pixels.shape[1::-1], difference_hash(pixels))
+    except DecodeError as error:
+        return f'{path}: {error}'
+    grid = _gray_grid(pixels)
+    return _Content(
+        checksum=hashlib.sha256(data).digest(),
+        size=pixels.shape[1::-1],
+        hash=_rises(grid),
+        mirrored=_rises(grid[:, ::-1]),
+        keys=local_keys(pixels) if crops else np.empty((0, 4), np.uint32),
+        blank=_blank_color(pixels),
+    )
 
-
+# %% ../../nbs/paper/01_dataset.ipynb #a0d10002
 def _near_pairs_of_rows(hashes):
     "`near_pairs`, with equal hashes compared only once"
     _, first, which = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
@@ -99,18 +133,53 @@ def _near_pairs_of_rows(hashes):
     equal = np.stack([first[which.ravel()[others]], others], 1)
     return np.concatenate([equal, first[near_pairs(hashes[first])]])
 
+
+def _without(pairs, known):
+    "Sorted pairs of rows that are not among the known ones"
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0).reshape(-1, 2)
+    known = set(map(tuple, known.tolist()))
+    new = [tuple(pair) not in known for pair in pairs.tolist()]
+    return pairs[np.array(new, bool)]
+
+
+def _hash_pairs(hashes, mirrored):
+    "(near-duplicates, mirrored copies) as pairs of rows"
+    n = len(hashes)
+    pairs = np.sort(_near_pairs_of_rows(np.concatenate([hashes, mirrored])), axis=1)
+    left, right = pairs.T
+    near = _without(pairs[right < n], np.empty((0, 2), int))
+    across = (left < n) & (right >= n) & (left != right - n)
+    return near, _without(np.stack([left[across], right[across] - n], 1), near)
+
 # %% ../../nbs/paper/01_dataset.ipynb #7f2e8d61
 class _Copies(NamedTuple):
     "Row numbers of copies"
 
     groups: list[np.ndarray]  # Files with the same bytes
     pairs: list[np.ndarray]  # Near-duplicates
+    mirrored: list[np.ndarray]  # Pairs
+    cropped: list[np.ndarray]  # Pairs of which one is a part of the other
 
     def all(self):
-        return (*self.groups, *self.pairs)
+        return (*self.groups, *self.pairs, *self.mirrored, *self.cropped)
 
 
-def _copies(contents):
+def _is_crop(paths):
+    "Does one of two images show a part of the other?"
+    return overlap_correlation(*map(open_pixels, paths)) >= SAME_PICTURE
+
+
+def _cropped_pairs(contents, rows, path, known):
+    "Pairs of rows of which one is a part of the other, beside those already known"
+    candidates = crop_candidates([contents[i].keys for i in rows])
+    pairs = _without(rows[candidates], known)
+    with ThreadPoolExecutor() as pool:
+        jobs = pool.map(_is_crop, path[pairs])
+        found = list(progress(jobs, total=len(pairs), desc='comparing details'))
+    return pairs[np.array(found, bool)]
+
+# %% ../../nbs/paper/01_dataset.ipynb #a0d10008
+def _copies(contents, path):
     "Copies among all images of both data sets"
     readable = np.array([i for i, c in enumerate(contents) if not isinstance(c, str)], int)
     checksums = pd.Series([contents[i].checksum for i in readable], dtype=object)
@@ -118,23 +187,32 @@ def _copies(contents):
     groups = [readable[rows] for rows in rows_by_checksum if len(rows) > 1]
     different = readable[~checksums.duplicated().to_numpy()]
     hashes = np.array([contents[i].hash for i in different], np.uint8).reshape(-1, 32)
+    mirrored = np.array([contents[i].mirrored for i in different], np.uint8).reshape(-1, 32)
     structured = np.unpackbits(hashes, axis=1).sum(1) >= 16
-    pairs = _near_pairs_of_rows(hashes[structured])
-    return _Copies(groups, list(different[structured][np.sort(pairs, axis=1)]))
+    structured &= np.unpackbits(mirrored, axis=1).sum(1) >= 16
+    rows = different[structured]
+    near, mirrors = (rows[pairs] for pairs in _hash_pairs(hashes[structured], mirrored[structured]))
+    known = np.concatenate([near, mirrors])
+    cropped = _cropped_pairs(contents, different, path, known)
+    return _Copies(groups, list(near), list(mirrors), list(cropped))
+
+# %% ../../nbs/paper/01_dataset.ipynb #a0d10003
+def _pairs_of(is_test, n, pairs):
+    "Pairs with so many images of the test set"
+    return [pair for pair in pairs if is_test[pair].sum() == n]
 
 
 def _within(copies, is_test):
     "Copies within the data set"
     groups = [rows[is_test[rows] == 0] for rows in copies.groups]
     groups = [rows for rows in groups if len(rows) > 1]
-    return _Copies(groups, [pair for pair in copies.pairs if not is_test[pair].any()])
+    return _Copies(groups, *(_pairs_of(is_test, 0, kind) for kind in copies[1:]))
 
 
 def _between(copies, is_test):
     "Copies between the data set and the test set"
     groups = [rows for rows in copies.groups if len(set(is_test[rows])) == 2]
-    pairs = [pair for pair in copies.pairs if is_test[pair[0]] != is_test[pair[1]]]
-    return _Copies(groups, pairs)
+    return _Copies(groups, *(_pairs_of(is_test, 1, kind) for kind in copies[1:]))
 
 # %% ../../nbs/paper/01_dataset.ipynb #e41a6f0d
 def _spread(numbers):
@@ -172,6 +250,50 @@ def _lacks(t):
     everyone = have[FULL] | have[MASKED]
     return {DOMAINS[x]: sorted(everyone - have[x]) for x in (FULL, MASKED)}
 
+# %% ../../nbs/paper/01_dataset.ipynb #a0d10009
+def _blank_rows(contents):
+    "Row numbers of blank pictures"
+    return [i for i, c in enumerate(contents) if not isinstance(c, str) and c.blank is not None]
+
+
+def _shared_placeholders(contents, identity):
+    "Groups of blank pictures of one color that stand for several identities"
+    by_color = {}
+    for i in _blank_rows(contents):
+        by_color.setdefault(contents[i].blank, []).append(i)
+    return [rows for rows in by_color.values() if len(set(identity[rows])) > 1]
+
+# %% ../../nbs/paper/01_dataset.ipynb #a0d10005
+# Probability above which a face counts as masked
+_PROBABLY = 0.5
+
+
+def _without_face(t):
+    "Paths of crops that show no face as far as is known"
+    if 'landmarks_from' not in t:
+        return []
+    return list(t.path[t.landmarks_from == FALLBACK])
+
+
+class _Masks(NamedTuple):
+    "What is known about masks on the faces that count as full"
+
+    paths: list[str]  # Of faces that are probably masked
+    notes: list[str]
+
+
+def _masked_among_full(t, masked):
+    "Faces that count as full and are probably masked; `t`: readable images"
+    full = t[t.domain == FULL].reset_index(drop=True)
+    if masked is None or not len(full):
+        note = 'nobody looked for masks on the full faces: all were taken as full'
+        return _Masks([], [note] if len(full) else [])
+    probability = np.asarray(masked(full), float)
+    unknown = int(np.isnan(probability).sum())
+    note = f'{unknown} of {len(full)} full faces could not be checked for masks'
+    found = list(full.path[probability > _PROBABLY])
+    return _Masks(found, [note] if unknown else [])
+
 # %% ../../nbs/paper/01_dataset.ipynb #b50f93d8
 def _with_sizes(t, contents):
     "The table with columns `width` and `height`, 0 for unreadable images"
@@ -192,8 +314,11 @@ def _test_report(data, t, test_t, contents, shared):
     return dict(
         data=str(data),
         layout=test_t.source.iloc[0],
+        notes=list(test_t.attrs.get('notes', ())),
         **counts(test_t),
         corrupt=_corrupt(test_t, contents),
+        blank=list(test_t.path.iloc[_blank_rows(contents)]),
+        no_face=_without_face(test_t),
         identities_in_both=sorted(set(t.identity) & set(test_t.identity)),
         images_in_both=shared,
     )
@@ -202,17 +327,24 @@ def _test_report(data, t, test_t, contents, shared):
 def audit(
     data: str | Path,  # Data set in any layout
     test: str | Path | None = None,  # Data set to be tested on
+    # (table of full faces) -> probability that each is masked, NaN where unknown
+    masked: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    crops: bool = True,  # Look for cropped copies? It takes most of the time
 ) -> Audit:
     "Statistics and faults of a data set; raises `InputError` if it cannot be read at all"
     t = read(data, skip_bad=True)
     test_t = read(test, skip_bad=True) if test is not None else t[:0]
     both = pd.concat([t.assign(part=0), test_t.assign(part=1)], ignore_index=True)
     with ThreadPoolExecutor() as pool:
-        jobs = pool.map(_content, both.path)
+        jobs = pool.map(partial(_content, crops=crops), both.path)
         contents = list(progress(jobs, total=len(both), desc='looking at images'))
-    copies, is_test = _copies(contents), both.part.to_numpy()
-    own = _within(copies, is_test)
     path, identity = both.path.to_numpy(), both.identity.to_numpy()
+    copies, is_test = _copies(contents, path), both.part.to_numpy()
+    own, contents_of_t = _within(copies, is_test), contents[: len(t)]
+    structured = [rows for rows in own.all() if contents[rows[0]].blank is None]
+    one_picture = [*structured, *_shared_placeholders(contents_of_t, identity)]
+    table = _with_sizes(t, contents_of_t)
+    masks = _masked_among_full(table[table.width > 0], masked)
 
     def names(groups):
         return [list(map(str, path[rows])) for rows in groups]
@@ -220,21 +352,26 @@ def audit(
     report = dict(
         data=str(data),
         layout=t.source.iloc[0],
-        notes=list(t.attrs.get('notes', ())),
+        notes=[*t.attrs.get('notes', ()), *masks.notes],
         **counts(t),
         images_per_identity=_images_per_identity(t),
         mask_types=_mask_types(t),
-        sizes=_sizes(contents[: len(t)]),
-        corrupt=_corrupt(t, contents[: len(t)]),
+        sizes=_sizes(contents_of_t),
+        corrupt=_corrupt(t, contents_of_t),
+        blank=list(t.path.iloc[_blank_rows(contents_of_t)]),
+        no_face=_without_face(t),
+        probably_masked=masks.paths,
         exact_duplicates=names(own.groups),
         near_duplicates=names(own.pairs),
-        label_clashes=names([rows for rows in own.all() if len(set(identity[rows])) > 1]),
+        mirrored_copies=names(own.mirrored),
+        cropped_copies=names(own.cropped),
+        label_clashes=names([rows for rows in one_picture if len(set(identity[rows])) > 1]),
         lacks=_lacks(t),
     )
     if test is not None:
         shared = names(_between(copies, is_test).all())
         report['test'] = _test_report(test, t, test_t, contents[len(t) :], shared)
-    return Audit(report, _with_sizes(t, contents[: len(t)]))
+    return Audit(report, table)
 
 # %% ../../nbs/paper/01_dataset.ipynb #efd70e41
 def _range_text(spread):
@@ -267,6 +404,7 @@ def _count_lines(report, show):
     if test := report.get('test'):
         size = f'{test["images"]} images of {test["identities"]} identities'
         lines.append(('test set', f'{test["data"]}: {size}'))
+        lines += [('test note', note) for note in test['notes']]
     return lines
 
 # %% ../../nbs/paper/01_dataset.ipynb #2d96e4b1
@@ -274,8 +412,13 @@ def _findings(report):
     "(kind, examples) of the findings"
     found = [
         ('corrupt files', report['corrupt']),
+        ('blank pictures', report['blank']),
+        ('no face found', report['no_face']),
+        ('masked among full', report['probably_masked']),
         ('exact duplicates', report['exact_duplicates']),
         ('near-duplicates', report['near_duplicates']),
+        ('mirrored copies', report['mirrored_copies']),
+        ('cropped copies', report['cropped_copies']),
         ('conflicting identities', report['label_clashes']),
     ]
     if report['full'] and report['masked']:
@@ -283,6 +426,8 @@ def _findings(report):
     if test := report.get('test'):
         found += [
             ('corrupt test files', test['corrupt']),
+            ('blank test pictures', test['blank']),
+            ('no face in test set', test['no_face']),
             ('identities in both sets', test['identities_in_both']),
             ('images in both sets', test['images_in_both']),
         ]
