@@ -366,13 +366,7 @@ def _result(table, left_out):
 
 def _read_result(dest, left_out):
     "The result of a finished folder"
-    table = pd.read_csv(
-        dest / 'landmarks.csv',
-        dtype=dict(path=str, identity=str),
-        keep_default_na=False,
-        na_values=[''],
-    )
-    return _result(table, left_out)
+    return _result(read_landmarks(dest / 'landmarks.csv'), left_out)
 
 # %% ../../nbs/library/25_align.ipynb #f83c2e15
 class _Prepared(NamedTuple):
