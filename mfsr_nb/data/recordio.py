@@ -289,6 +289,12 @@ class _ImageTable:
             notes = [f'{self.path}: {reason}: the identity ranges are not checked']
         elif roles.identity.any():
             _check_ranges(self.path, self.keys, self.labels, _identity_ranges(keys, roles))
+        unknown = int((self.labels < 0).sum())
+        if unknown:
+            rule = 'a data set is read without them'
+            notes.append(
+                f'{self.path}: {unknown} images have a negative label (unknown people): {rule}'
+            )
         properties = self.path.parent / 'property'
         return notes + _property_notes(properties, self.labels, n_identities, self.n_records)
 
