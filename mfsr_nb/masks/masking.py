@@ -19,18 +19,18 @@ import numpy as np
 from pydantic import Field
 
 from ..core import InputError
-from ..data.align import ARCFACE, shape68, similarity_transform, transform_points
+from ..data.align import ARCFACE, similarity_transform, transform_points
+from .head_pose import head_pose, mean_head, turn_points, turned_shape68
 from mfsr_nb.masks.templates import (
+    GRID,
     SIZES,
     TEMPLATES,
     VIEWS,
-    MaskTemplate,
+    Layers,
     check_name,
     mask_colors,
     mask_template,
-    turned_shape68,
-    view_landmarks,
-    view_of,
+    template_layers,
 )
 from ..registries import MASKS, register_mask
 
@@ -151,7 +151,7 @@ class _Box(NamedTuple):
 
 def _box_of(matrix, template_shape, image_shape, margin):
     "Box of a warped template, with a relative margin; raises `InputError` outside of the image"
-    h, w = template_shape
+    h, w = template_shape[:2]
     image_size = image_shape[1::-1]
     corners = np.array([(0, 0, 1), (w, 0, 1), (0, h, 1), (w, h, 1)]) @ matrix.T
     if (corners[:, 2] > 1e-6).all():
@@ -172,8 +172,8 @@ def _moved(x, y):
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
 
 # %% ../../nbs/paper/16_masking.ipynb #17b9e05d
-def _warp_smoothly(layers, matrix, anchors, points, box, unit):
-    "The piecewise warp (eq. 2) of the part of the image in `box`; `unit` in pixels of the image"
+def _smooth_map(matrix, anchors, points, box, unit):
+    "Place on the template of each pixel in `box` (eq. 2); `unit` in pixels of the image"
     # the map is smooth, so it is computed for every k-th pixel
     k = max(1, round(unit / 8))
     x = box.left + (np.arange(-(-box.width // k)) + 0.5) * k - 0.5
@@ -184,41 +184,47 @@ def _warp_smoothly(layers, matrix, anchors, points, box, unit):
     residuals = anchors - transform_points(inverse, points)
     source = transform_points(inverse, pixels) + _spread(residuals, points, pixels, 0.8 * unit)
     source = cv2.resize(np.float32(source.reshape(grid.shape)), None, fx=k, fy=k)
-    source = source[: box.height, : box.width]
-    return cv2.remap(layers, source[..., 0], source[..., 1], cv2.INTER_LINEAR)
+    return source[: box.height, : box.width]
 
 # %% ../../nbs/paper/16_masking.ipynb #f8b20e7d
 class _Placed(NamedTuple):
     "A template on an image"
 
-    layers: np.ndarray  # float32 (h, w, 4) in [0, 1], the part of the image in `box`
+    layers: Layers  # The part of the image in `box`
     box: _Box
     matrix: np.ndarray  # 3 x 3, from template units to pixels of the image
 
 
+def _fit(anchors, points, warp):
+    "3 x 3 matrix that maps anchors to points"
+    if warp == 'homography':
+        return _homography(anchors, points)
+    matrix = np.eye(3)
+    matrix[:2] = similarity_transform(anchors, points)
+    return matrix
+
+
 def _place(template, head, landmarks, warp, shape):
     "Warp a template so that its anchors on the head (68, 2) meet the landmarks"
-    n, corner = template.n, template.corner
     used = WARPS[warp]
-    anchors, points = (head - corner)[used] * n - 0.5, landmarks[used]
-    if warp == 'homography':
-        matrix = _homography(anchors, points)
-    else:
-        matrix = np.eye(3)
-        matrix[:2] = similarity_transform(anchors, points)
-    margin = 0.12 if warp == 'piecewise' else 0
-    box = _box_of(matrix, template.layers.shape[:2], shape, margin)
+    anchors, points = (head - template.corner)[used] * GRID - 0.5, landmarks[used]
+    matrix = _fit(anchors, points, warp)
+    unit = math.hypot(*matrix[:2, 0]) * GRID
+    box = _box_of(matrix, template.turn.shape, shape, margin=0.12 * (warp == 'piecewise'))
     to_box = _moved(-box.left, -box.top) @ matrix
-    size, flags = (box.width, box.height), cv2.INTER_LINEAR
+    # beside the template the silhouette is far away
+    size, beside = (box.width, box.height), (-9, -9, -9, 0)
     if warp == 'similarity':
-        layers = cv2.warpAffine(template.layers, to_box[:2], size, flags=flags)
+        turn = cv2.warpAffine(template.turn, to_box[:2], size, borderValue=beside)
     elif warp == 'homography':
-        layers = cv2.warpPerspective(template.layers, to_box, size, flags=flags)
+        turn = cv2.warpPerspective(template.turn, to_box, size, borderValue=beside)
     else:
-        unit = math.hypot(*matrix[:2, 0]) * n
-        layers = _warp_smoothly(template.layers, matrix, anchors, points, box=box, unit=unit)
-    to_pixels = np.array([[n, 0, -corner[0] * n - 0.5], [0, n, -corner[1] * n - 0.5], [0, 0, 1]])
-    return _Placed(np.float32(layers) * np.float32(1 / 255), box, matrix @ to_pixels)
+        source = _smooth_map(matrix, anchors, points, box=box, unit=unit)
+        turn = cv2.remap(template.turn, source, None, cv2.INTER_LINEAR, borderValue=beside)
+    layers = template_layers(template, turn, unit)
+    x, y = template.corner
+    to_grid = np.array([[GRID, 0, -x * GRID - 0.5], [0, GRID, -y * GRID - 0.5], [0, 0, 1]])
+    return _Placed(layers, box, matrix @ to_grid)
 
 # %% ../../nbs/paper/16_masking.ipynb #b98d3101
 class _FaceLight(NamedTuple):
@@ -260,7 +266,7 @@ def _blend(image, placed, colors, unit, match):
     "(image with the cloth on it, its light); `unit` is the size of the face in pixels"
     out = image.copy()
     box = out[placed.box.pixels]
-    alpha, brightness, second, strap = cv2.split(placed.layers)
+    alpha, brightness, second, strap = placed.layers
     light = _FaceLight()
     if match:
         gray = cv2.cvtColor(box, cv2.COLOR_RGB2GRAY) * np.float32(1 / 255)
@@ -281,17 +287,25 @@ def _pick(name, names, rng):
     return name or list(names)[rng.integers(len(names))]
 
 
-def _template_for(kind, variant, view, unit):
-    "The smallest template that is not smaller than the face"
-    n = next((size for size in SIZES if size >= unit), SIZES[-1])
-    return mask_template(kind, variant, view, n)
+def _size_for(unit):
+    "Pixels per unit of the smallest template that is not smaller than the face"
+    return next((size for size in SIZES if size >= unit), SIZES[-1])
+
+
+def _template_pose(landmarks, view):
+    "Yaw and pitch of the template in degrees: those of the view, or of the face in steps"
+    pose = head_pose(landmarks)
+    if view is not None:
+        check_name('view', view, VIEWS)
+        return VIEWS[view], 0
+    return 4 * round(pose.yaw / 4), 8 * round(pose.pitch / 8)
 
 
 def _cloth_mask(placed, shape):
     "Where the cloth is, straps excluded, bool (H, W)"
     mask = np.zeros(shape, bool)
-    cover, strap = placed.layers[..., 0], placed.layers[..., 3]
-    mask[placed.box.pixels] = cover * (1 - strap) > 0.5
+    layers = placed.layers
+    mask[placed.box.pixels] = layers.cover * (1 - layers.strap) > 0.5
     return mask
 
 
@@ -312,7 +326,7 @@ def kp_syn(
     rng: np.random.Generator,
     kind: _Kind | None = None,  # One of `TEMPLATES`; None: random
     variant: _Variant | None = None,  # One of `TEMPLATES[kind]`; None: random
-    view: _View | None = None,  # One of `VIEWS`; None: nearest to the face's yaw
+    view: _View | None = None,  # One of `VIEWS`; None: as the face is turned
     warp: _Warp = 'similarity',  # One of `WARPS`; the paper's by default
     # Standard deviation of the mask's place, in widths of the jaw
     fit: Annotated[float, Field(ge=0, le=1)] = 0.02,
@@ -323,30 +337,33 @@ def kp_syn(
     kind = _pick(kind, TEMPLATES, rng)
     check_name('mask', kind, TEMPLATES)
     variant = _pick(variant, TEMPLATES[kind], rng)
-    view = view or view_of(landmarks)
-    check_name('view', view, VIEWS)
     check_name('warp', warp, WARPS)
+    yaw, pitch = _template_pose(landmarks, view)
     shift = rng.normal(0, fit, 2)
     colors = mask_colors(kind, variant, rng)
-    head = view_landmarks(view)
+    head = turn_points(mean_head(), yaw, pitch)
     # pixels per unit of the template
     unit = math.hypot(*landmarks[8] - landmarks[28]) / math.hypot(*head[8] - head[28])
     if not unit > 0.1:
         raise InputError('landmarks coincide: check that they are in pixels of this image')
-    template = _template_for(kind, variant, view, unit)
+    template = mask_template(kind, variant, yaw, pitch, n=_size_for(unit))
     placed = _place(template, head, landmarks + shift * 2 * unit, warp, shape=image.shape)
+    mask = _cloth_mask(placed, image.shape[:2])
+    if not mask.any():
+        raise InputError(_OUTSIDE)
     masked, light = _blend(image, placed, colors, unit=unit, match=match)
     recipe = dict(
         mask_type=kind,
         variant=variant,
-        view=view,
+        yaw=yaw,
+        pitch=pitch,
         colour=_hex_color(colors[0]),
         warp=warp,
         light=round(light.level, 3),
         slope=round(light.slope, 3),
         matrix=placed.matrix.round(4).tolist(),
     )
-    return MaskedFace(masked, _cloth_mask(placed, image.shape[:2]), recipe)
+    return MaskedFace(masked, mask, recipe)
 
 # %% ../../nbs/paper/16_masking.ipynb #31ac5be8
 class Landmarks68(NamedTuple):
@@ -367,7 +384,7 @@ def landmarks68(
                 f'an image of {size[1]} x {size[0]} pixels is no aligned square crop: '
                 'run mfsr_align first'
             )
-        return Landmarks68(shape68(ARCFACE * size[0] / 112), 'template')
+        return Landmarks68(turned_shape68(ARCFACE * size[0] / 112), 'template')
     missing = landmarks is None or isinstance(landmarks, str)
     points = None if missing else np.asarray(landmarks, float)
     if missing or points.shape not in ((68, 2), (5, 2)) or not np.isfinite(points).all():
