@@ -45,7 +45,7 @@ setup(
     long_description_content_type='text/markdown',
     classifiers=classifiers(settings['audience'], settings['min_python']),
     packages=find_packages(include=[library, f'{library}.*']),
-    package_data={library: ['py.typed', 'presets/*.yaml']},
+    package_data={library: ['py.typed', 'presets/*.yaml', 'weights/*.safetensors']},
     zip_safe=False,
     python_requires=f'>={settings["min_python"]}',
     install_requires=settings['requirements'].split(),

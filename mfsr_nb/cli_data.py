@@ -7,7 +7,8 @@ __all__ = ['report_left_out', 'refuse_options', 'check_number', 'mfsr_audit', 'm
 
 # %% ../nbs/library/59a_cli_data.ipynb #clid0003
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .command import command
@@ -45,6 +46,13 @@ def check_number(
     if value < least:
         raise InputError(f'--{name} {value}: use {remedy}')
 
+# %% ../nbs/library/59a_cli_data.ipynb #clid0011
+def _masked_estimate(segmentation: str) -> Callable | None:
+    "table -> P(masked), by a network of the user or by that of the package; None: not wanted"
+    from mfsr_nb.masks.masked_domain import SHIPPED, MaskedEstimate
+
+    return None if segmentation == 'none' else MaskedEstimate(segmentation or SHIPPED)
+
 # %% ../nbs/library/59a_cli_data.ipynb #970c6f00
 @command
 def mfsr_audit(
@@ -52,15 +60,21 @@ def mfsr_audit(
     test: str = '',  # Data set for testing: what is in both is listed
     out: str = '',  # Folder for audit.json, statistics.png and examples.png (Figures 2 and 3)
     show: int = 3,  # Examples of each finding
+    # Trained segmentation network that tells whether full faces wear a mask;
+    # by default that of the package; none: do not look
+    segmentation: str = '',
 ) -> None:
     "Report what a data set contains, and its damaged files, copies, label errors and overlaps"
+    from inspect import signature
     from pathlib import Path
 
     from mfsr_nb.data.audit import audit, report_text, write_audit
 
     if out and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise InputError(f'{out}: lies inside the data set {data}: choose a folder outside of it')
-    report, table = audit(data, test or None)
+    looks = 'masked' in signature(audit).parameters
+    looking = dict(masked=_masked_estimate(segmentation)) if looks else {}
+    report, table = audit(data, test or None, **looking)
     print(report_text(report, show))
     if out:
         write_audit(out, report, table)
@@ -168,15 +182,29 @@ def mfsr_world(
     print(f'{dest}: the face world of preset {preset}')
 
 # %% ../nbs/library/59a_cli_data.ipynb #a6000006
-def _print_masked(dest: str, method: str, done: int, bad: Iterable[str]) -> None:
+def _print_masked(dest: str, method: str, done: int, left_out: Sequence[str]) -> None:
     "Report how many faces were masked, and which were left out"
     from mfsr_nb.core import distributed_info
+    from mfsr_nb.data.left_out import LEFT_OUT
 
     rank, world, _ = distributed_info()
     process = f' (process {rank} of {world})' if world > 1 else ''
     print(f'{dest}: {done} masked faces by {method}{process}')
-    for problem in bad:
-        print(f'left out: {problem}', file=sys.stderr)
+    if left_out:
+        shown = [*left_out[:20], *(['...'] if len(left_out) > 20 else [])]
+        listed = f'left out {len(left_out)} images, listed in {dest}/{LEFT_OUT}:'
+        print(listed, *shown, sep='\n  ', file=sys.stderr)
+
+# %% ../nbs/library/59a_cli_data.ipynb #clid0015
+def _rules(no_face: str, masked_already: str, segmentation: str, domain: str) -> Callable:
+    "What `mfsr_mask` leaves out: table -> `Chosen`"
+    from mfsr_nb.masks.masked_domain import choose_bare_faces
+
+    # With `--domain all`, faces may wear masks
+    looks = domain == 'full' and masked_already != 'keep'
+    masked = _masked_estimate(segmentation) if looks else None
+    rules = dict(no_face=no_face, masked=masked, masked_already=masked_already)
+    return partial(choose_bare_faces, **rules)
 
 # %% ../nbs/library/59a_cli_data.ipynb #clid0009
 @command
@@ -195,9 +223,12 @@ def mfsr_mask(
     warp: str = '',  # The same as --set warp=...
     domain: str = 'full',  # full: only full faces; all: masked ones too (test sets for crop)
     skip_bad: bool = False,  # Leave out images that are unreadable or have no landmarks?
+    no_face: str = 'skip',  # Pictures in which mfsr_align found no face: keep, skip, fail
+    masked_already: str = 'skip',  # Full faces that probably wear a mask: skip, keep, fail
     weights: str = '',  # Trained generator that puts the masks on
-    # Trained segmentation network that finds the masks;
-    # without one, the mask is where pixels changed considerably
+    # Trained segmentation network. It tells whether a full face wears a mask already; by default,
+    # that of the package does (none: do not look). It also finds the masks of a generator;
+    # without it, they are where pixels changed considerably
     segmentation: str = '',
     batch: int = 64,  # Images at a time, for a generator
     device: str = '',  # Of a generator: cpu or cuda; by default a GPU where there is one
@@ -213,15 +244,17 @@ def mfsr_mask(
     options = assignments([*(set), *([f'warp={warp}'] if warp else [])])
     if method in GENERATORS and not weights:
         raise InputError(f'method {method}: needs a trained generator: give its file as --weights')
-    common = dict(seed=seed, skip_bad=skip_bad, domain=domain)
+    choose = _rules(no_face, masked_already, segmentation, domain)
+    common = dict(seed=seed, skip_bad=skip_bad, domain=domain, choose=choose)
     if weights:
         other = dict(set=options, landmarks=landmarks != 'auto', workers=workers)
         refuse_options(other, 'masks by a generator')
-        how = dict(segmentation=segmentation or None, batch=batch, device=device or None)
-        done, bad = translate_folder(src, dest, method, weights, **how, **common)
+        S = None if segmentation in ('', 'none') else segmentation
+        how = dict(segmentation=S, batch=batch, device=device or None)
+        done, left_out = translate_folder(src, dest, method, weights, **how, **common)
     else:
-        other = dict(segmentation=segmentation, device=device, batch=batch != 64)
+        other = dict(device=device, batch=batch != 64)
         refuse_options(other, 'masks without one')
         how = dict(workers=workers or None, landmarks=landmarks)
-        done, bad = mask_folder(src, dest, method, **how, **common, **options)
-    _print_masked(dest, method, done, bad)
+        done, left_out = mask_folder(src, dest, method, **how, **common, **options)
+    _print_masked(dest, method, done, left_out)

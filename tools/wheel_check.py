@@ -24,7 +24,12 @@ NOT_SOURCE = (
     '*.egg-info',
     '__pycache__',
 )
-REQUIRED = ('mfsr_nb/presets/mini.yaml', 'mfsr_nb/_modidx.py', 'mfsr_nb/world/faces.py')
+REQUIRED = (
+    'mfsr_nb/presets/mini.yaml',
+    'mfsr_nb/weights/masked_domain.safetensors',
+    'mfsr_nb/_modidx.py',
+    'mfsr_nb/world/faces.py',
+)
 
 
 def run(*command: str | Path, **options) -> None:
