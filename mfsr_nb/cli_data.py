@@ -65,16 +65,13 @@ def mfsr_audit(
     segmentation: str = '',
 ) -> None:
     "Report what a data set contains, and its damaged files, copies, label errors and overlaps"
-    from inspect import signature
     from pathlib import Path
 
     from mfsr_nb.data.audit import audit, report_text, write_audit
 
     if out and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise InputError(f'{out}: lies inside the data set {data}: choose a folder outside of it')
-    looks = 'masked' in signature(audit).parameters
-    looking = dict(masked=_masked_estimate(segmentation)) if looks else {}
-    report, table = audit(data, test or None, **looking)
+    report, table = audit(data, test or None, masked=_masked_estimate(segmentation))
     print(report_text(report, show))
     if out:
         write_audit(out, report, table)

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import DOMAINS, MASKED, InputError, distributed_info, progress
-from ..data.align import detect_points
+from ..data.detections import detect_points
 from ..data.dataset import copy_names, open_pixels, read, read_bytes
 from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces, write_left_out
 from ..data.readers import join_landmarks, landmarks, read_landmarks
@@ -124,7 +124,7 @@ def _landmark_checksums(t):
 
 
 def _with_detected_points(t, part):
-    five = detect_points(t, part).reshape(-1, 10)
+    five = detect_points(t, part).points.reshape(-1, 10)
     found = {column: five[:, i] for i, column in enumerate(_MARKS[:10])}
     rows = t.drop(columns=[column for column in _MARKS if column in t])
     return rows.assign(landmarks_from='mtcnn', **found)
