@@ -396,7 +396,7 @@ class _Plan(NamedTuple):
 def _prepare(t, src, dest, options, old):
     "Raises `InputError` for whatever would stop the work later"
     record = read_record(dest)
-    refuse_links(dest, record)
+    refuse_links(dest, set(map(os.path.dirname, record)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         t, left_out = _readable(t, pool, options.skip_bad, record)
     _check_source(t, src, dest, old, record)
@@ -519,7 +519,7 @@ def align_folder(
     options = _Options(size, margin, how, device=device, batch=batch, **what)
     _check_options(src, dest, options)
     t['copy_to'] = copy_names(t)
-    refuse_links(dest, [*_FILES, *t.copy_to])
+    refuse_links(dest, {*_FILES, *map(os.path.dirname, t.copy_to)})
     old, existed = _read_manifest(dest), dest.exists()
     _check_dest(dest, old, options)
     with exclusive_lock(dest):

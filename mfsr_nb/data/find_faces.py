@@ -103,7 +103,7 @@ class _Pass(NamedTuple):
 
 FIRST = _Pass(_canvas_view, SIDE * SHARE, None, most=(24, 3), batch=64)
 SECOND = _Pass(_canvas_view, SIDE * SHARE, (0.5, 0.5, 0.2), most=ALL_CANDIDATES, batch=64)
-CLOSE = _Pass(_close_view, SMALLEST, None, most=(512, 64), batch=8)
+CLOSE = _Pass(_close_view, SMALLEST, (0.6, 0.7, 0.9), most=(512, 64), batch=8)
 
 # %% ../../nbs/library/24a_find_faces.ipynb #ff000013
 # Degrees, counterclockwise
