@@ -134,12 +134,10 @@ def _near_pairs_of_rows(hashes):
     return np.concatenate([equal, first[near_pairs(hashes[first])]])
 
 
-def _without(pairs, known):
-    "Sorted pairs of rows that are not among the known ones"
+def _far_apart(pairs, hashes, limit=15):
+    "Sorted pairs of rows without those that are near-duplicates"
     pairs = np.unique(np.sort(pairs, axis=1), axis=0).reshape(-1, 2)
-    known = set(map(tuple, known.tolist()))
-    new = [tuple(pair) not in known for pair in pairs.tolist()]
-    return pairs[np.array(new, bool)]
+    return pairs[bit_distance(hashes[pairs[:, 0]], hashes[pairs[:, 1]]) > limit]
 
 
 def _hash_pairs(hashes, mirrored):
@@ -147,9 +145,9 @@ def _hash_pairs(hashes, mirrored):
     n = len(hashes)
     pairs = np.sort(_near_pairs_of_rows(np.concatenate([hashes, mirrored])), axis=1)
     left, right = pairs.T
-    near = _without(pairs[right < n], np.empty((0, 2), int))
-    across = (left < n) & (right >= n) & (left != right - n)
-    return near, _without(np.stack([left[across], right[across] - n], 1), near)
+    across = (left < n) & (right >= n)
+    mirrors = np.stack([left[across], right[across] - n], 1)
+    return np.unique(pairs[right < n], axis=0), _far_apart(mirrors, hashes)
 
 # %% ../../nbs/paper/01_dataset.ipynb #7f2e8d61
 class _Copies(NamedTuple):
@@ -169,10 +167,9 @@ def _is_crop(paths):
     return overlap_correlation(*map(open_pixels, paths)) >= SAME_PICTURE
 
 
-def _cropped_pairs(contents, rows, path, known):
-    "Pairs of rows of which one is a part of the other, beside those already known"
-    candidates = crop_candidates([contents[i].keys for i in rows])
-    pairs = _without(rows[candidates], known)
+def _cropped_pairs(keys, hashes, path):
+    "Pairs of rows of which one is a part of the other, beside near-duplicates"
+    pairs = _far_apart(crop_candidates(keys), hashes)
     with ThreadPoolExecutor() as pool:
         jobs = pool.map(_is_crop, path[pairs])
         found = list(progress(jobs, total=len(pairs), desc='comparing details'))
@@ -190,11 +187,10 @@ def _copies(contents, path):
     mirrored = np.array([contents[i].mirrored for i in different], np.uint8).reshape(-1, 32)
     structured = np.unpackbits(hashes, axis=1).sum(1) >= 16
     structured &= np.unpackbits(mirrored, axis=1).sum(1) >= 16
+    near, mirrors = _hash_pairs(hashes[structured], mirrored[structured])
+    cropped = _cropped_pairs([contents[i].keys for i in different], hashes, path[different])
     rows = different[structured]
-    near, mirrors = (rows[pairs] for pairs in _hash_pairs(hashes[structured], mirrored[structured]))
-    known = np.concatenate([near, mirrors])
-    cropped = _cropped_pairs(contents, different, path, known)
-    return _Copies(groups, list(near), list(mirrors), list(cropped))
+    return _Copies(groups, list(rows[near]), list(rows[mirrors]), list(different[cropped]))
 
 # %% ../../nbs/paper/01_dataset.ipynb #a0d10003
 def _pairs_of(is_test, n, pairs):
