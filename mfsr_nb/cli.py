@@ -187,11 +187,12 @@ def _print_warnings(sentences: Sequence[str]) -> None:
         print(f'warning: {sentence}', file=sys.stderr)
 
 # %% ../nbs/library/60_cli.ipynb #60c00011
-def _keep_lists(dest: str, table: Any, facts: dict, **found: Any) -> None:
-    "Write what was left out and what to doubt; print doubts that the result of the run raises"
+def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
+    "Report a finished training, write what was left out and what to doubt, print new doubts"
     from mfsr_nb.data.left_out import write_left_out
     from mfsr_nb.recognition import training_warnings as about
 
+    _print_training(dest, table, facts)
     write_left_out(dest, found['left_out'])
     held, unaligned, results = found['held'], found['unaligned'], []
     if held is not None:
@@ -217,7 +218,7 @@ def _hold_out(table: Any, dest: str, settings: Any, **parts: Any) -> tuple[Any, 
     measure = validation.ValidationRank1(dest, held, images, interval)
     return table, held, [measure, *callbacks]
 
-
+# %% ../nbs/library/60_cli.ipynb #60c00013
 def _print_training(dest: str, table: Any, facts: dict) -> None:
     "Report a finished training"
     print(
@@ -261,9 +262,8 @@ def mfsr_train(
     from mfsr_nb.recognition.training_warnings import alignment_problem, training_warnings
 
     _check_training_options(schedule, steps, seed, held_out)
-    loaded = _preset_with_schedule(preset, schedule, steps, set)
-    settings = loaded.recognition
-    loss, options = recognizer.loss_settings(loaded, loss)
+    chosen = _preset_with_schedule(preset, schedule, steps, set)
+    settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
@@ -275,15 +275,13 @@ def mfsr_train(
     parts = dict(share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out)
     table, held, callbacks = _hold_out(table, dest, settings, **parts)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
-    early = training_warnings(table.identity.nunique(), unaligned=unaligned)
     if first:
         _print_left_out(left_out)
-        _print_warnings(early)
+        _print_warnings(training_warnings(table.identity.nunique(), unaligned=unaligned))
     how = dict(loss=loss, options=options, seed=seed, device=device or None, cbs=callbacks)
     _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
     if first:
-        _print_training(dest, table, facts)
-        _keep_lists(dest, table, facts, held=held, unaligned=unaligned, left_out=left_out)
+        _finish_training(dest, table, facts, held=held, unaligned=unaligned, left_out=left_out)
 
 # %% ../nbs/library/60_cli.ipynb #947706f3
 @command
