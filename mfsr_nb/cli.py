@@ -179,7 +179,7 @@ def _print_left_out(left_out: Sequence, most: int = 20) -> None:
         shown = [*paths[:most], *(['...'] if len(paths) > most else [])]
         print(f'left out {len(paths)} images ({why}):', *shown, sep='\n  ', file=sys.stderr)
 
-
+# %% ../nbs/library/60_cli.ipynb #60c00010
 def _load_images(table: Any, size: int, skip_bad: bool, left_out: list) -> tuple[Any, Any]:
     "(table, pixels) without the unreadable images, which are added to `left_out`"
     from mfsr_nb.data.left_out import LeftOut
@@ -190,19 +190,44 @@ def _load_images(table: Any, size: int, skip_bad: bool, left_out: list) -> tuple
     return table, pixels
 
 
-def _doubts(dest: str, table: Any, facts: dict, held: Any, unaligned: str) -> list[str]:
-    "What makes one doubt a training: `training_warnings` of a finished run"
-    from mfsr_nb.recognition import training_warnings
+def _print_warnings(sentences: Sequence[str]) -> None:
+    "One line each, on standard error"
+    for sentence in sentences:
+        print(f'warning: {sentence}', file=sys.stderr)
 
-    rates = training_warnings.final_rates(f'{dest}/held_out.csv') if held is not None else {}
-    found = training_warnings.held_out_results(held, rates) if rates else []
-    doubts = training_warnings.training_warnings(
-        table.identity.nunique(), facts['curve'], held_out=found, unaligned=unaligned
-    )
-    training_warnings.write_warnings(dest, doubts)
-    return doubts
+# %% ../nbs/library/60_cli.ipynb #60c00011
+def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
+    "Report a finished training, write what was left out and what to doubt, print new doubts"
+    from mfsr_nb.data.left_out import write_left_out
+    from mfsr_nb.recognition import training_warnings as about
+
+    _print_training(dest, table, facts)
+    write_left_out(dest, found['left_out'])
+    held, unaligned, results = found['held'], found['unaligned'], []
+    if held is not None:
+        results = about.held_out_results(held, about.final_rates(f'{dest}/held_out.csv'))
+    known = (facts['curve'], results, unaligned)
+    doubts = about.training_warnings(table.identity.nunique(), *known)
+    about.write_warnings(dest, doubts)
+    early = about.training_warnings(table.identity.nunique(), unaligned=unaligned)
+    _print_warnings([doubt for doubt in doubts if doubt not in early])
 
 
+def _hold_out(table: Any, dest: str, settings: Any, **parts: Any) -> tuple[Any, Any, list]:
+    "(what is trained on, what is held out or None, callbacks that measure and draw)"
+    from mfsr_nb.recognition import validation
+
+    interval = max(1, settings.schedule.casia.steps // 10)
+    callbacks = [validation.CurveLogger(dest, interval)]
+    if not parts['share']:
+        return table, None, callbacks
+    table, held = validation.hold_out_identities(table, parts['share'], parts['seed'])
+    how = (settings.image_size, parts['skip_bad'], parts['left_out'])
+    held, images = _load_images(held, *how)
+    measure = validation.ValidationRank1(dest, held, images, interval)
+    return table, held, [measure, *callbacks]
+
+# %% ../nbs/library/60_cli.ipynb #60c00013
 def _print_training(dest: str, table: Any, facts: dict) -> None:
     "Report a finished training"
     print(
@@ -241,15 +266,13 @@ def mfsr_train(
     "Train a recognizer; DEST/curves.png shows the progress, DEST/warnings.txt what to doubt"
     from mfsr_nb.core import distributed_info
     from mfsr_nb.data.dataset import read
-    from mfsr_nb.data.left_out import write_left_out
-    from mfsr_nb.recognition import recognizer, validation
+    from mfsr_nb.recognition import recognizer
     from mfsr_nb.recognition.train import train_recognizer
     from mfsr_nb.recognition.training_warnings import alignment_problem, training_warnings
 
     _check_training_options(schedule, steps, seed, held_out)
-    loaded = _preset_with_schedule(preset, schedule, steps, set)
-    settings = loaded.recognition
-    loss, options = recognizer.loss_settings(loaded, loss)
+    chosen = _preset_with_schedule(preset, schedule, steps, set)
+    settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
@@ -258,25 +281,16 @@ def mfsr_train(
     if test:
         recognizer.refuse_overlap(table, read(test), allow_overlap)
     unaligned = alignment_problem(table) if first else ''
-    interval = max(1, settings.schedule.casia.steps // 10)
-    callbacks, held = [validation.CurveLogger(dest, interval)], None
-    if held_out:
-        table, held = validation.hold_out_identities(table, held_out, seed)
-        held, images = _load_images(held, settings.image_size, skip_bad, left_out)
-        callbacks.insert(0, validation.ValidationRank1(dest, held, images, interval))
+    parts = dict(share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out)
+    table, held, callbacks = _hold_out(table, dest, settings, **parts)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
-    early = training_warnings(table.identity.nunique(), unaligned=unaligned)
     if first:
         _print_left_out(left_out)
-        print(*(f'warning: {doubt}\n' for doubt in early), sep='', end='', file=sys.stderr)
+        _print_warnings(training_warnings(table.identity.nunique(), unaligned=unaligned))
     how = dict(loss=loss, options=options, seed=seed, device=device or None, cbs=callbacks)
     _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
     if first:
-        write_left_out(dest, left_out)
-        _print_training(dest, table, facts)
-        doubts = _doubts(dest, table, facts, held=held, unaligned=unaligned)
-        late = [f'warning: {doubt}\n' for doubt in doubts if doubt not in early]
-        print(*late, sep='', end='', file=sys.stderr)
+        _finish_training(dest, table, facts, held=held, unaligned=unaligned, left_out=left_out)
 
 # %% ../nbs/library/60_cli.ipynb #947706f3
 @command

@@ -81,7 +81,7 @@ def _argument(parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
     shown = f' (default: {default})' if default not in ('', None) else ''
     return dict(type=kind, default=default, help=about + shown)
 
-
+# %% ../nbs/library/59_command.ipynb #cmd00023
 def parser_of(
     function: Callable,  # With types and docments
     with_names: bool = False,  # Fill in the names of registered methods?

@@ -318,7 +318,7 @@ def _file_pair(words):
     keys = [key.replace('\\', '/').removeprefix('./') for key in (left, right)]
     return [*keys, _SAME[same.lower()]]
 
-
+# %% ../../nbs/library/22_dataset.ipynb #22b00010
 def _pair_row(line, ext, columns):
     "[left key, right key, same?], or None where the line is not a pair"
     for words in _pair_words(line):
@@ -335,17 +335,22 @@ _HEADS = (
     'right file2 image2 img2 path2 fileb imageb imgb pathb second',
     'same issame label match matched target actual y',
 )
-_OTHER_HEADS = 'name name1 name2 imagenum imagenum1 imagenum2 set fold pair id'.split()
+_OTHER_HEADS = 'name name1 name2 imagenum imagenum1 imagenum2 set fold pair id'
+
+
+def _column_of(cells, head):
+    "Numbers of the columns that are called so"
+    return [i for i, cell in enumerate(cells) if cell in head.split()]
 
 
 def _pair_columns(line):
     "Numbers of left, right and same, [] in the order they stand, None where it is no header"
-    known = {*' '.join(_HEADS).split(), *_OTHER_HEADS, ''}
+    known = {'', *' '.join([*_HEADS, _OTHER_HEADS]).split()}
     for words in _pair_words(line):
         cells = [re.sub('[^a-z0-9]', '', word.lower()) for word in words]
         if len(cells) >= 3 and set(cells) <= known:
-            found = [[i for i, cell in enumerate(cells) if cell in o.split()] for o in _HEADS]
-            return [i for (i, *_) in found] if all(found) else []
+            found = [_column_of(cells, head) for head in _HEADS]
+            return [first for first, *_ in found] if all(found) else []
     return None
 
 
@@ -377,7 +382,7 @@ def _pair_rows_of(file, lines, ext):
         raise InputError(f'{file}, pair {i + 1}: {lines[i][:100]!r} is not {forms}: mend it')
     return rows
 
-
+# %% ../../nbs/library/22_dataset.ipynb #22b00012
 def read_pairs_txt(
     file: str | Path,  # `pairs.txt` of LFW (views 1 and 2) or MFR2, or a list of pairs of files
     ext: str = 'jpg',  # Ending of the image files, where only names and numbers are given

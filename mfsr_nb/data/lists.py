@@ -11,13 +11,13 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import pandas as pd
 
-from ..core import DOMAINS, FULL, MASKED, InputError
+from ..core import FULL, MASKED, InputError
 from .readers import index_table, with_landmarks, without_unknown
 from ..registries import register_reader
 
@@ -56,7 +56,7 @@ def _label(word):
     "A label as text; MXNet writes 17 as 17.000000"
     return re.sub(r'\.0+$', '', word) if _is_number(word) else word
 
-
+# %% ../../nbs/library/21c_lists.ipynb #21c00030
 def _ways(words, between) -> Iterator[ListRow]:
     "Rows that the words of a line may mean"
     if len(words) < 2:
@@ -160,7 +160,7 @@ def _header(line) -> _Header | None:
             return _Header(between, path, identity, domain, blanks)
     return None
 
-
+# %% ../../nbs/library/21c_lists.ipynb #21c00031
 def _domain_of(word, where):
     "The domain that a cell says"
     if word.strip().lower() not in {*_DOMAIN_WORDS, ''}:
@@ -230,7 +230,7 @@ def _unknown(file, i, line, root):
         f'mend the line, or give the folder that its paths start from as `folder`; {_FORMS}'
     )
 
-
+# %% ../../nbs/library/21c_lists.ipynb #21c00032
 def _listed(file, root) -> tuple[list[ListRow], list[str]]:
     "The rows of a list, and a note on Windows paths"
     text, files, found = _list_text(file), ListedFiles(root), []
@@ -248,7 +248,7 @@ def _listed(file, root) -> tuple[list[ListRow], list[str]]:
     start = str(PureWindowsPath(*files.dropped))
     return found, [f'paths that start with {start} are read below {root}']
 
-
+# %% ../../nbs/library/21c_lists.ipynb #21c00033
 def _is_text(path):
     "Is it a file without a byte 0 in its first kilobytes, or UTF-16?"
     if not path.is_file():

@@ -85,7 +85,7 @@ POINTS = [f'{"xy"[i % 2]}{i // 2}' for i in range(136)]
 _TEXTS = ('path', 'identity', 'domain', 'split', 'mask_type', 'landmarks_from')
 _NUMBERS = ('score', 'faces', 'turn')
 
-
+# %% ../../nbs/library/21_readers.ipynb #21b00010
 def _line_end(file):
     "`lineterminator` of a CSV file for pandas: a name may hold the half of a Windows line end"
     with open(file, 'rb') as lines:
@@ -114,7 +114,7 @@ def as_numbers(
             raise InputError(f'{file}, {where}: {column} is {text[row]!r}, not a number: mend it')
     return table.assign(**numbers)
 
-
+# %% ../../nbs/library/21_readers.ipynb #21b00011
 def read_csv(
     file: str | Path,  # With a header
     numbers: Iterable[str] = (),  # Columns that hold numbers, if they are there
@@ -357,7 +357,7 @@ def without_unknown(
     note = f'{n} images with a negative label (unknown people) are left out'
     return table[~unknown].reset_index(drop=True), [note]
 
-
+# %% ../../nbs/library/21_readers.ipynb #21b00013
 def _has_records(path):
     names = path.files if path.is_dir() else [path.name]
     return any(name.lower().endswith('.rec') for name in names)

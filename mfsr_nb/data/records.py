@@ -110,7 +110,7 @@ def _bad_line(data):
             return i
     return len(lines)
 
-
+# %% ../../nbs/library/19_records.ipynb #19b00001
 def _index_numbers(path, data):
     "All numbers of an index, in order; raises `InputError` naming a line that is not two numbers"
     tidy = _tidy(data)

@@ -397,7 +397,8 @@ def _check_domains(npz, masked, scenario):
         (only,) = there
         what, other = DOMAINS[min(missing)], f'{DOMAINS[only]}-{DOMAINS[only]}'
         raise InputError(
-            f'{npz}: no {what} faces for {scenario}: add their npz (mfsr_eval full.npz masked.npz), '
+            f'{npz}: no {what} faces for {scenario}: '
+            'add their npz (mfsr_eval full.npz masked.npz), '
             f'embed both (mfsr_embed DATA WEIGHTS --generated MASKED), or use --scenario {other}'
         )
 

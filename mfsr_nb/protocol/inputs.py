@@ -62,7 +62,7 @@ def as_domain(
         )
     return out.to_numpy(int)
 
-
+# %% ../../nbs/library/40_protocol_inputs.ipynb #40b00010
 def as_names(
     identity: ArrayLike,  # (n,) names or numbers
 ) -> np.ndarray:
@@ -261,6 +261,11 @@ def _check_together(first, other, arrays, named):
             'give each image once'
         )
 
+# %% ../../nbs/library/40_protocol_inputs.ipynb #40b00012
+def _joined(arrays, name):
+    "The arrays of this name as one"
+    return np.concatenate([found[name] for found in arrays])
+
 
 def join_embeddings(
     files: Sequence[str | Path],  # Of `save_embeddings`
@@ -273,7 +278,7 @@ def join_embeddings(
     named = {file: weights for file, _, weights in loaded}
     for first, other in itertools.combinations(arrays, 2):
         _check_together(first, other, arrays, named)
-    return {o: np.concatenate([found[o] for found in arrays.values()]) for o in _ARRAYS}
+    return {name: _joined(arrays.values(), name) for name in _ARRAYS}
 
 # %% ../../nbs/library/40_protocol_inputs.ipynb #f3363020
 class IdentityGroups(NamedTuple):

@@ -172,7 +172,7 @@ def faces_and_copies(
         raise InputError(f'{twice.iloc[0]}: is in {data} and in {generated}: give it once')
     return chosen
 
-
+# %% ../../nbs/paper/10_recognizer.ipynb #a5100024
 def training_faces(
     data: Any,  # Data set of full faces, any layout that `read` knows
     generated: Any = None,  # Folder of `mfsr_mask`, or a data set of masked images; None: none

@@ -48,8 +48,9 @@ def final_rates(
     "Rank-1 of each kind of probes at the end of a training; empty where nothing was measured"
     if not Path(file).is_file():
         return {}
-    last = pd.read_csv(file).drop(columns='step').tail(1)
-    return {name: float(rate) for row in last.to_dict('records') for name, rate in row.items()}
+    table = pd.read_csv(file)
+    last = {} if table.empty else table.drop(columns='step').iloc[-1]
+    return {name: float(rate) for name, rate in last.items()}
 
 
 def held_out_results(
@@ -96,7 +97,7 @@ def _detected(pictures):
     found = find_landmarks(pictures, mtcnn)
     return [points if np.isfinite(points).all() else None for points in found]
 
-
+# %% ../../nbs/paper/12a_training_warnings.ipynb #12a00021
 def _points_problem(pictures, points):
     "Why these points are not those of aligned crops, or ''"
     known = [(p, picture.shape) for p, picture in zip(points, pictures) if p is not None]
@@ -111,7 +112,7 @@ def _points_problem(pictures, points):
         return f"eyes, nose and mouth are {100 * off:.0f} % of the side off ArcFace's template"
     return ''
 
-
+# %% ../../nbs/paper/12a_training_warnings.ipynb #12a00020
 def alignment_problem(
     table: pd.DataFrame,  # Training images, as `read` gives them
 ) -> str:
@@ -160,7 +161,7 @@ def _result_warnings(losses, held_out):
         for result in lost
     ]
 
-
+# %% ../../nbs/paper/12a_training_warnings.ipynb #12a00022
 def training_warnings(
     identities: int,  # That were trained on
     losses: Sequence[float] = (),  # Training loss of each step
