@@ -203,7 +203,7 @@ def _fit(anchors, points, warp):
     matrix[:2] = similarity_transform(anchors, points)
     return matrix
 
-
+# %% ../../nbs/paper/16_masking.ipynb #f8b20e7e
 def _place(template, head, landmarks, warp, shape):
     "Warp a template so that its anchors on the head (68, 2) meet the landmarks"
     used = WARPS[warp]
