@@ -320,7 +320,7 @@ def _pitched(layers, depth, theta):
     turned = np.stack(turned, 2)[flip]
     return turned, -seen.start - len(turned) * _STEP if theta > 0 else seen.start
 
-
+# %% ../../nbs/paper/16a_mask_templates.ipynb #1a7e5df6
 @lru_cache(maxsize=512)
 def _turn(cup, yaw, pitch, n):
     "The `_Turn` by a yaw and a pitch of a cloth that stands off the mouth by `cup`"
