@@ -101,19 +101,19 @@ _YAWS = np.arange(-72, 73, _YAW_STEP)
 _PITCHES = np.arange(-48, 49, _PITCH_STEP)
 _TO_COMPLEX = np.array([1, 1j])
 _UPRIGHT = 0.002 * (_PITCHES / 15) ** 2
-# mirrored faces reach 0.35, photographs 0.17
-_LARGEST_MISFIT = 0.25
+# photographs and drawn faces reach 0.17, mirrored faces begin at 0.4
+_LARGEST_MISFIT = 0.22
 
 
 def _centered(points):
-    "Complex landmarks (..., n) less their mean, in single precision; of five, half the mouth's width"
+    "Complex landmarks (..., n) less their mean, complex64; of five, half the width of the mouth"
     n = points.shape[-1]
     points = points - points.sum(-1, keepdims=True) / n
     if n == 5:
         points[..., 3:] = points[..., 3:] / 2 + points[..., 3:].sum(-1, keepdims=True) / 4
     return points.astype(np.complex64)
 
-
+# %% ../../nbs/paper/16b_head_pose.ipynb #b000000f6
 @lru_cache
 def _turned_heads(n):
     "n landmarks of the turned mean heads, conjugate and of length 1, (2, yaws, pitches, n)"
@@ -125,7 +125,7 @@ def _turned_heads(n):
     vectors = _centered(np.reshape(turned, (2, len(_YAWS), len(_PITCHES), n)))
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).conj()
 
-
+# %% ../../nbs/paper/16b_head_pose.ipynb #b000000f2
 def _lowest(patch):
     "Place of the lowest point of a parabola over 3 x 3 values, from its middle, within 1"
     (top_left, top, top_right), (left, middle, right), (low_left, low, low_right) = patch.tolist()
@@ -139,13 +139,18 @@ def _lowest(patch):
     step_j = (cross * slope_i - bend_i * slope_j) / determinant
     return min(max(step_i, -1), 1), min(max(step_j, -1), 1)
 
+# %% ../../nbs/paper/16b_head_pose.ipynb #b000000f4
+def _is_crossed(five):
+    "Do the corners of the mouth have another order than the eyes?"
+    return (five[1] - five[0]) @ (five[4] - five[3]) < 0
+
 
 def head_pose(
     landmarks: np.ndarray,  # (5, 2) or (68, 2)
 ) -> HeadPose:
     """The pose with the smallest misfit (eq. 3).
 
-    Raises `InputError` on landmarks that coincide, lie on a line, or do not fit any head."""
+    Raises `InputError` on landmarks that coincide or do not fit a head."""
     points = np.asarray(landmarks, float)
     if points.shape not in ((5, 2), (68, 2)) or not np.isfinite(points).all():
         raise InputError(
@@ -159,7 +164,7 @@ def head_pose(
     misfit = 1 - np.float64(product.real**2 + product.imag**2) / squares  # eq. 3
     misfit += _UPRIGHT
     head, i, j = np.unravel_index(misfit.argmin(), misfit.shape)
-    if misfit[head, i, j] > _LARGEST_MISFIT**2:
+    if misfit[head, i, j] > _LARGEST_MISFIT**2 or _is_crossed(five_points(points)):
         raise InputError(
             'landmarks do not look like a face: give left eye, right eye, nose tip, '
             'left and right corner of the mouth as the image shows them, or 68 in iBUG order'
@@ -173,7 +178,7 @@ def head_pose(
 def turned_shape68(
     five: np.ndarray,  # (5, 2) centers of the eyes, nose tip, corners of the mouth
 ) -> np.ndarray:
-    "68 landmarks (68, 2) of the turned mean head that meets five points; raises as `head_pose` does"
+    "Landmarks (68, 2) of the turned mean head that meets five points; raises as `head_pose`"
     five = np.asarray(five, float)
     pose = head_pose(five)
     points = turn_points(_mean_heads()[pose.head], pose.yaw, pose.pitch)

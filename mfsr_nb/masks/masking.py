@@ -203,7 +203,7 @@ def _fit(anchors, points, warp):
     matrix[:2] = similarity_transform(anchors, points)
     return matrix
 
-
+# %% ../../nbs/paper/16_masking.ipynb #f8b20e7e
 def _place(template, head, landmarks, warp, shape):
     "Warp a template so that its anchors on the head (68, 2) meet the landmarks"
     used = WARPS[warp]
@@ -213,7 +213,7 @@ def _place(template, head, landmarks, warp, shape):
     box = _box_of(matrix, template.turn.shape, shape, margin=0.12 * (warp == 'piecewise'))
     to_box = _moved(-box.left, -box.top) @ matrix
     # beside the template the silhouette is far away
-    size, beside = (box.width, box.height), (-9, -9, -9, 0)
+    size, beside = (box.width, box.height), (-9, -9, -1e4, 0)
     if warp == 'similarity':
         turn = cv2.warpAffine(template.turn, to_box[:2], size, borderValue=beside)
     elif warp == 'homography':

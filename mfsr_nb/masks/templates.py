@@ -300,7 +300,7 @@ def _pick_points(values, index):
     rows = np.ascontiguousarray(np.broadcast_to(rows, index.shape))
     return cv2.remap(np.float32(values), np.float32(index), rows, cv2.INTER_LINEAR)
 
-
+# %% ../../nbs/paper/16a_mask_templates.ipynb #1a7e5df5
 class _Turn(NamedTuple):
     "What is seen of a turned template"
 
@@ -320,7 +320,7 @@ def _pitched(layers, depth, theta):
     turned = np.stack(turned, 2)[flip]
     return turned, -seen.start - len(turned) * _STEP if theta > 0 else seen.start
 
-
+# %% ../../nbs/paper/16a_mask_templates.ipynb #1a7e5df6
 @lru_cache(maxsize=512)
 def _turn(cup, yaw, pitch, n):
     "The `_Turn` by a yaw and a pitch of a cloth that stands off the mouth by `cup`"
@@ -402,7 +402,7 @@ def _trimmed(front, turn):
     left, top = turn.corner
     return MaskTemplate(front.layers, seen, (left + x * _STEP, top + y * _STEP))
 
-
+# %% ../../nbs/paper/16a_mask_templates.ipynb #c42b6f9c
 @lru_cache(maxsize=1024)
 def mask_template(
     kind: str,  # One of `TEMPLATES`
@@ -436,9 +436,7 @@ def template_layers(
     "The layers of a template on an image"
     x, y, room, light = cv2.split(turn)
     seen = cv2.remap(template.front, x, y, cv2.INTER_LINEAR)
-    cover, brightness, second, strap = (
-        layer * np.float32(1 / 255) for layer in cv2.split(seen)
-    )
+    cover, brightness, second, strap = (layer * np.float32(1 / 255) for layer in cv2.split(seen))
     inside = (room * np.float32(unit) + np.float32(0.5)).clip(0, 1)
     return Layers(cover * inside, brightness * light, second, strap)
 
