@@ -24,7 +24,7 @@ import mfsr_nb
 from ..core import FULL, InputError, distributed_info, progress
 from ..data.align import align
 from ..data.dataset import load_image
-from ..data.left_out import Chosen, LeftOut, choose_faces
+from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces
 from ..data.loading import open_square
 from ..data.readers import landmarks
 from ..engine.fit import pick_device
@@ -32,7 +32,7 @@ from .unet import load_unet
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000006
 # m_0 of eq. D2
-HALF = 0.85
+HALF = 0.9
 
 
 def window_score(
@@ -74,7 +74,7 @@ def face_square(
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000029
 class MaskedEstimate:
-    "table -> P(masked) of each image, float32 (n,), NaN where it cannot be read"
+    "table -> P(masked) of each image, float32 (n,), NaN without a face or a readable image"
 
     def __init__(
         self,
@@ -105,7 +105,10 @@ class MaskedEstimate:
             for start in progress(range(0, len(paths), self.batch), desc='looking for masks'):
                 rows = slice(start, start + self.batch)
                 parts.append(self.probability([*pool.map(square, paths[rows], points[rows])]))
-        return np.concatenate(parts).astype(np.float32)
+        p = np.concatenate(parts).astype(np.float32)
+        if 'landmarks_from' in table:
+            p[table.landmarks_from == FALLBACK] = np.nan
+        return p
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000014
 MASKED_ALREADY = ('skip', 'keep', 'fail')
