@@ -132,7 +132,7 @@ def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> A
             changes['start'] = _scaled(settings(start), factor)
     return changed(preset, recognition=changes)
 
-
+# %% ../nbs/library/60_cli.ipynb #clif0002
 def _describe_training_set(table: Any, data: str, loss: str, identities: int) -> None:
     "Report what was read, and warn where the settings do not fit"
     from mfsr_nb.core import MASKED, distributed_info
@@ -194,6 +194,14 @@ def _print_warnings(sentences: Sequence[str]) -> None:
     "One line each, on standard error"
     for sentence in sentences:
         print(f'warning: {sentence}', file=sys.stderr)
+
+
+def _print_doubts(identities: int, unaligned: str, left_out: Sequence) -> None:
+    "What is known before a training: what was left out, and what makes one doubt"
+    from mfsr_nb.recognition.training_warnings import training_warnings
+
+    _print_left_out(left_out)
+    _print_warnings(training_warnings(identities, unaligned=unaligned))
 
 # %% ../nbs/library/60_cli.ipynb #60c00011
 def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
@@ -268,7 +276,7 @@ def mfsr_train(
     from mfsr_nb.data.dataset import read
     from mfsr_nb.recognition import recognizer
     from mfsr_nb.recognition.train import train_recognizer
-    from mfsr_nb.recognition.training_warnings import alignment_problem, training_warnings
+    from mfsr_nb.recognition.training_warnings import alignment_problem
 
     _check_training_options(schedule, steps, seed, held_out)
     chosen = _preset_with_schedule(preset, schedule, steps, set)
@@ -285,8 +293,7 @@ def mfsr_train(
     table, held, callbacks = _hold_out(table, dest, settings, **parts)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
     if first:
-        _print_left_out(left_out)
-        _print_warnings(training_warnings(table.identity.nunique(), unaligned=unaligned))
+        _print_doubts(table.identity.nunique(), unaligned, left_out)
     how = dict(loss=loss, options=options, seed=seed, device=device or None, cbs=callbacks)
     _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
     if first:
@@ -503,4 +510,3 @@ def mfsr_presets(
         _print_settings(preset_difference(preset, diff, set))
     else:
         _print_settings(preset_table(preset, set))
-

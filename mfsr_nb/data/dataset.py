@@ -18,8 +18,8 @@ import pandas as pd
 from PIL import Image
 
 from ..core import DOMAINS, FULL, MASKED, InputError
-from .lists import split_cells
 from .decoding import IMAGE_TYPES, DecodeError, decode
+from .lists import split_cells
 from .readers import DataPath, open_bin, open_records
 from ..registries import READERS, closest
 

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from ..core import DOMAINS, MASKED, InputError, distributed_info, progress
-from ..data.detections import detect_points
 from ..data.dataset import copy_names, open_pixels, read, read_bytes
+from ..data.detections import detect_points
 from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces, write_left_out
 from ..data.readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
