@@ -300,6 +300,12 @@ def mfsr_train(
         _finish_training(dest, table, facts, held=held, unaligned=unaligned, left_out=left_out)
 
 # %% ../nbs/library/60_cli.ipynb #947706f3
+_ORIGINALS = (
+    'each masked copy is searched among full faces that hold its own original: '
+    'use mfsr_split for a test without it'
+)
+
+
 @command
 def mfsr_embed(
     data: str,  # Data set in any layout
@@ -308,9 +314,9 @@ def mfsr_embed(
     generated: str = '',  # Masked copies that mfsr_mask wrote of DATA, embedded as well
     flip: bool = False,  # Average with the embedding of the mirrored face?
     skip_bad: bool = False,  # Leave out unreadable images?
-    # Crops in which mfsr_align found no face, and their copies: skip, keep, or fail;
-    # what is left out is listed beside OUT
-    no_face: str = 'skip',
+    # Crops in which mfsr_align found no face, and their copies: keep (a test without them
+    # flatters), skip, or fail; what is left out is listed beside OUT
+    no_face: str = 'keep',
 ) -> None:
     "Embed every image of a data set, and their masked copies"
     from pathlib import Path
@@ -322,6 +328,8 @@ def mfsr_embed(
     from mfsr_nb.recognition.recognizer import embed_dataset, faces_and_copies
 
     faces, left_out = faces_and_copies(data, generated or None, skip_bad, no_face)
+    if generated:
+        print(_ORIGINALS, file=sys.stderr)
     table, embedding, bad = embed_dataset(faces, weights, flip, skip_bad)
     left_out = left_out + [LeftOut(path, 'cannot be read') for path in bad]
     _print_left_out(left_out)
