@@ -138,15 +138,12 @@ def _alignment_html(files):
 
 
 def _left_out_html(files):
-    "Numbers of pictures that were left out, by reason, with the lists that name them"
+    "What each step left out, with the lists that name the pictures and the reasons"
     parts = []
-    for folder in (files.aligned, files.masked, files.run):
+    for step, folder in dict(align=files.aligned, mask=files.masked, train=files.run).items():
         file = folder / LEFT_OUT
         if file.is_file():
-            reasons = pd.read_csv(file, dtype=str, keep_default_na=False).reason
-            # A reason may name its file: what follows the first colon is the reason proper
-            kinds = reasons.str.rsplit(': ', n=1).str[-1].value_counts()
-            parts += [f'{n} pictures left out ({kind}): see {file}' for kind, n in kinds.items()]
+            parts.append(f'mfsr_{step} left out {len(pd.read_csv(file))} pictures: see {file}')
     return _list(parts)
 
 
@@ -170,7 +167,7 @@ def _metrics_html(files, metrics):
     return table + _list([_chance(files, metrics), *metrics['notes']]) + link
 
 # %% ../nbs/library/59b_start_page.ipynb #stp00016
-# Share of pictures without a face above which the folder is suspicious
+# Above this share of pictures without a face, the folder is suspicious
 _MANY_LEFT_OUT = 0.2
 
 
@@ -186,6 +183,11 @@ def _audit_warnings(report):
         sentences.append(
             f'{len(copies)} pairs of photographs are nearly the same: a search that finds a copy '
             'is easier than one that finds a person'
+        )
+    if masked := report.get('probably_masked'):
+        sentences.append(
+            f'{len(masked)} faces that count as full probably wear a mask: put them into '
+            'folders <identity>/masked, beside <identity>/full, or remove them'
         )
     return sentences
 

@@ -53,8 +53,6 @@ def score_to_probability(
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000009
 SHIPPED = Path(mfsr_nb.__file__).parent / 'weights' / 'masked_domain.safetensors'
-# Border around the aligned face, as a fraction of the square's side
-_BORDER = 0.08
 
 
 def face_square(
@@ -66,9 +64,7 @@ def face_square(
     try:
         if points is None:
             return open_square(path, size)
-        border = round(_BORDER * size)
-        face = align(load_image(path), points, size - 2 * border)[0]
-        return np.pad(face, ((border, border), (border, border), (0, 0)), 'edge')
+        return np.asarray(align(load_image(path), points, size)[0])
     except InputError:
         return None
 
