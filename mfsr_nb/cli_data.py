@@ -252,6 +252,6 @@ def mfsr_mask(
     else:
         other = dict(device=device, batch=batch != 64)
         refuse_options(other, 'masks without one')
-        how = dict(workers=workers or None, landmarks=landmarks)
+        how = dict(workers=workers or None, landmarks=landmarks, no_face=no_face)
         done, left_out = mask_folder(src, dest, method, **how, **common, **options)
     _print_masked(dest, method, done, left_out)
