@@ -9,6 +9,7 @@ __all__ = ['find_reader', 'read', 'counts', 'need_both', 'summary', 'read_bytes'
 # %% ../../nbs/library/22_dataset.ipynb #ba786f37
 import os
 import re
+import stat
 from collections.abc import Iterator
 from itertools import count, groupby
 from pathlib import Path
@@ -158,6 +159,9 @@ def read_bytes(
     if record:
         return _record_bytes(path, record[1], record[2], int(record[3]))
     try:
+        # A named pipe would make the reader wait for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f'{path}: not a regular file: {_UNREADABLE}')
         return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f'{path}: no such file: {_UNREADABLE}') from error
