@@ -73,6 +73,13 @@ _SAMPLE = 32
 _MOST_OFF, _MOST_SPREAD = 0.07, 0.05
 
 
+def _is_aligned(table):
+    "Do the images come from `mfsr_align`, or from a container?"
+    first = table.iloc[0]
+    folder = Path(first.path.removesuffix(first.key))
+    return first.source in _ALIGNED or (folder / 'align.json').is_file()
+
+
 def _some_faces(table):
     "Pictures and landmarks, if any, of some full faces that can be read"
     full = table[table.domain == FULL]
@@ -117,7 +124,7 @@ def alignment_problem(
     table: pd.DataFrame,  # Training images, as `read` gives them
 ) -> str:
     "The sign that crops are not aligned, in words; '' if there is none"
-    if table.source.iloc[0] in _ALIGNED or not (table.domain == FULL).any():
+    if _is_aligned(table) or not (table.domain == FULL).any():
         return ''
     pictures, points = _some_faces(table)
     if not pictures:
