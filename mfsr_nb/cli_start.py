@@ -63,11 +63,11 @@ class _Steps:
         COMMANDS[line[0]].call(line[1:])
 
 # %% ../nbs/library/60a_start.ipynb #sta00031
-def _find_faces(steps, photos, files, share, seed):
+def _find_faces(steps, photos, files, share, seed, device):
     "Audit, align and split the photographs"
     steps.run('mfsr_audit', photos, '--out', files.audit)
     how = ('--margin', _MARGIN, '--no_face', 'skip', '--skip_bad')
-    steps.run('mfsr_align', photos, files.aligned, *how)
+    steps.run('mfsr_align', photos, files.aligned, *how, *device)
     steps.run('mfsr_split', files.aligned, '--share', share, '--seed', seed)
 
 
@@ -95,21 +95,33 @@ def _evaluate(steps, files, method):
     steps.run('mfsr_eval', files.gallery_npz, files.probes_npz, *results)
 
 # %% ../nbs/library/60a_start.ipynb #sta00014
-def _number_of_steps(files, preset, sets):
+def _check_options(photos, dest, method, loss, preset, share):
+    "Refuse what a later step would refuse, before anything is written"
+    from mfsr_nb.recognition.recognizer import loss_settings
+    from mfsr_nb.registries import MASKS
+
+    if not Path(photos).exists():
+        raise InputError(f'{photos}: no such folder: check the path')
+    if Path(dest).resolve().is_relative_to(Path(photos).resolve()):
+        raise InputError(f'{dest}: lies inside {photos}: choose a destination outside of it')
+    if not 0 < share < 1:
+        raise InputError(f'--share {share}: use a fraction of the identities, between 0 and 1')
+    MASKS.settings(method, {})
+    loss_settings(preset, loss)
+
+
+def _number_of_steps(files, preset):
     "Steps for the training faces that were split off"
     from mfsr_nb.data.dataset import read
-    from mfsr_nb.presets import load_preset
 
     faces = read(files.aligned / 'train.csv')
-    return training_steps(len(faces), load_preset(preset, sets).recognition)
+    return training_steps(len(faces), preset.recognition)
 
 # %% ../nbs/library/60a_start.ipynb #sta00033
 def _finish(dest, photos, commands, problem):
     "Write the page, and report what there is to doubt, or why the work stopped"
     from mfsr_nb.start_page import start_warnings, write_page
 
-    if not Path(dest).is_dir():
-        raise problem
     warnings = start_warnings(dest)
     stopped = [f'{commands[-1][0]} stopped: {problem}'] if problem else []
     page = write_page(dest, Path(photos).name, commands, [*stopped, *warnings])
@@ -136,17 +148,21 @@ def mfsr_start(
     set: list[str] = (),
 ) -> None:
     "Go from photographs to a first result: audit, align, mask, train, evaluate; leaves a page"
+    from mfsr_nb.presets import load_preset
     from mfsr_nb.start_page import start_files
 
     check_number('steps', steps, 0, 'a positive number')
+    check_number('seed', seed, 0, '0 or more')
+    loaded = load_preset(preset, set)
+    _check_options(photos, dest, method, loss, preset=loaded, share=share)
     files, done, problem = start_files(dest), _Steps(), None
-    options = ['--loss', loss, '--preset', preset, '--seed', seed]
-    options += ['--device', device] if device else []
+    on = ['--device', device] if device else []
+    options = ['--loss', loss, '--preset', preset, '--seed', seed, *on]
     for assignment in set:
         options += ['--set', assignment]
     try:
-        _find_faces(done, photos, files, share=share, seed=seed)
-        steps = steps or _number_of_steps(files, preset, set)
+        _find_faces(done, photos, files, share=share, seed=seed, device=on)
+        steps = steps or _number_of_steps(files, loaded)
         _train(done, files, method, n_steps=steps, options=options)
         _evaluate(done, files, method)
     except InputError as error:
