@@ -372,9 +372,9 @@ def _read_pairs(file: str, npz: Sequence[str], scenario: str) -> Any:
         )
     return pairs
 
-
+# %% ../nbs/library/60_cli.ipynb #clim0002
 def _print_metrics(metrics: dict) -> None:
-    "Print every metric with its interval"
+    "Print every metric with its interval, and what the reader should know"
     for name, value in metrics.items():
         if isinstance(value, float):
             interval = metrics['intervals'].get(name)
@@ -384,6 +384,8 @@ def _print_metrics(metrics: dict) -> None:
         f'{metrics["n_probe"]} probes, {metrics["n_gallery"]} in the gallery, '
         f'{metrics["n_skipped"]} probes without a match left out'
     )
+    for note in metrics['notes']:
+        print(f'note: {note}')
 
 # %% ../nbs/library/60_cli.ipynb #a600000c
 @command
