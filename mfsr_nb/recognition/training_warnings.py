@@ -105,14 +105,20 @@ def _detected(pictures):
     return [points if np.isfinite(points).all() else None for points in found]
 
 # %% ../../nbs/paper/12a_training_warnings.ipynb #12a00021
+def _distances(known):
+    "Medians of off and spread, of pairs of points and the shape of their picture"
+    inside = np.array([(points_to_square(p, shape, 112) + 0.5) / 112 for p, shape in known])
+    off = np.linalg.norm(inside - (ARCFACE + 0.5) / 112, axis=2).mean(1)
+    spread = np.linalg.norm(inside - inside.mean(0), axis=2).mean(1)
+    return np.median(off), np.median(spread)
+
+
 def _points_problem(pictures, points):
     "Why these points are not those of aligned crops, or ''"
     known = [(p, picture.shape) for p, picture in zip(points, pictures) if p is not None]
     if 2 * len(known) < len(pictures):
         return f'a face was found in {len(known)} of {len(pictures)} pictures'
-    inside = np.array([(points_to_square(p, shape, 112) + 0.5) / 112 for p, shape in known])
-    off = np.median(np.linalg.norm(inside - (ARCFACE + 0.5) / 112, axis=2).mean(1))
-    spread = np.median(np.linalg.norm(inside - inside.mean(0), axis=2).mean(1))
+    off, spread = _distances(known)
     if spread > _MOST_SPREAD:
         return f'eyes, nose and mouth vary by {100 * spread:.0f} % of the side'
     if off > _MOST_OFF:
