@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['vector_norms', 'pairwise_distances', 'negative_mask', 'positive_mask', 'Distances', 'single_distances', 'hinge',
-           'single_domain', 'cross_distances', 'cross_domain', 'combined', 'update_centers', 'check_batch',
-           'CenterBank', 'LastBatch', 'DCRLoss', 'diagnostics', 'DCR']
+           'single_domain', 'nearest_other', 'distance_to_other', 'cross_distances', 'cross_domain', 'combined',
+           'update_centers', 'BatchCenters', 'batch_centers', 'CenterBank', 'LastBatch', 'DCRLoss', 'diagnostics',
+           'DCR']
 
 # %% ../../nbs/paper/08_dcr.ipynb #d5214c80
 from typing import Literal, NamedTuple
@@ -16,8 +17,13 @@ from torch import Tensor, nn
 
 from ..core import InputError
 from mfsr_nb.recognition.losses import (
+    CenterTable,
+    Labels,
+    Outputs,
     StatefulLoss,
     all_gather_with_grad,
+    check_batch,
+    check_domains,
     class_means,
     distances,
     exact,
@@ -35,10 +41,10 @@ def vector_norms(
 
 
 def pairwise_distances(
-    a: Tensor,  # (n, d)
-    b: Tensor,  # (m, d)
+    a: Tensor,  # (..., n, d)
+    b: Tensor,  # (..., m, d)
     squared: bool = False,  # Squared distances?
-) -> Tensor:  # (n, m)
+) -> Tensor:  # (..., n, m)
     "Euclidean distances between all rows of a and all rows of b"
     found = distances(a, b)
     return found * found if squared else found
@@ -103,19 +109,39 @@ def single_domain(
     return hinge(*single_distances(phi, ids, dom, centers, **kwargs), margin)  # eq. 8
 
 # %% ../../nbs/paper/08_dcr.ipynb #134f72e9
-def _nearest_center(
-    phi: Tensor, ids: Tensor, dom: Tensor, centers: Tensor, squared: bool, seen: Tensor | None
-) -> Tensor:
-    "D_c(I, C*) of equation 9: over identities of the batch, or over all centers that are `seen`"
-    if seen is None:
-        to_centers = pairwise_distances(phi, centers[dom, ids], squared)
-        return to_centers.masked_fill(~negative_mask(ids, dom), torch.inf).amin(1)  # eq. 9
-    by_domain = torch.stack([pairwise_distances(phi, bank, squared) for bank in centers])
-    to_centers = by_domain[dom, torch.arange(len(phi), device=dom.device)]  # (B, n_ids)
-    own = torch.arange(to_centers.shape[1], device=dom.device) == ids[:, None]
-    return to_centers.masked_fill(~seen[dom] | own, torch.inf).amin(1)
+@torch.no_grad()
+def nearest_other(
+    phi: Tensor,  # (B, d)
+    ids: Tensor,  # (B,)
+    dom: Tensor,  # (B,)
+    centers: Tensor,  # (2, n_ids, d)
+    seen: Tensor,  # bool (2, n_ids): has this center been updated?
+) -> tuple[Tensor, Tensor]:  # (B,) identity, and bool (B,): is there one?
+    "The other identity whose center, among all that are `seen`, is nearest in the domain"
+    nearest, exists = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for domain, table in enumerate(centers):
+        images = (dom == domain).nonzero().squeeze(1)
+        to_centers = distances(phi[images], table).masked_fill_(~seen[domain], torch.inf)
+        to_centers.scatter_(1, ids[images, None], torch.inf)
+        distance, nearest[images] = to_centers.min(1)
+        exists[images] = distance.isfinite()
+    return nearest, exists
 
 
+def distance_to_other(
+    phi: Tensor,  # (B, d)
+    ids: Tensor,  # (B,)
+    dom: Tensor,  # (B,)
+    centers: Tensor,  # (2, n_ids, d)
+    seen: Tensor,  # bool (2, n_ids)
+    squared: bool = False,  # Squared distances?
+) -> Tensor:  # (B,), inf where there is none
+    "D_c(I, C*) of equation 9 over all centers; of these, backward needs the nearest ones only"
+    nearest, exists = nearest_other(phi, ids, dom, centers, seen)
+    found = pairwise_distances(phi[:, None], centers[dom, nearest][:, None], squared)
+    return found.flatten().masked_fill(~exists, torch.inf)
+
+# %% ../../nbs/paper/08_dcr.ipynb #dcrcross
 def cross_distances(
     phi: Tensor,  # (B, d)
     ids: Tensor,  # (B,)
@@ -127,7 +153,11 @@ def cross_distances(
     | None = None,  # bool (2, n_ids): negatives are all these centers; None: the batch's
 ) -> Distances:
     "D_c(I, I*) and D_c(I, C*) of equations 9 and 10"
-    negative = _nearest_center(phi, ids, dom, centers, squared, seen)
+    if seen is None:
+        to_centers = pairwise_distances(phi, centers[dom, ids], squared)
+        negative = to_centers.masked_fill(~negative_mask(ids, dom), torch.inf).amin(1)  # eq. 9
+    else:
+        negative = distance_to_other(phi, ids, dom, centers, seen, squared)
     is_positive = positive_mask(ids, dom)
     if cross_positive == 'image':
         to_images = pairwise_distances(phi, phi, squared)
@@ -168,50 +198,40 @@ def update_centers(
     "Equation 12"
     return beta * centers + (1 - beta) * mean  # eq. 12
 
-# %% ../../nbs/paper/08_dcr.ipynb #9e106b56
-def _refuse_image(name: str, bad: Tensor, why: str, values: Tensor | None = None) -> None:
-    "Raise `InputError` that names the first bad image"
-    if bad.any():
-        i = int(bad.nonzero()[0])
-        value = '' if values is None else f'{int(values[i])}'
-        raise InputError(f'{name}, image {i} of the batch: {why.format(value)}')
+# %% ../../nbs/paper/08_dcr.ipynb #05ddde0a
+class BatchCenters(NamedTuple):
+    "The k identities of a batch and their centers"
+
+    present: Tensor  # (k,) identities, rising
+    place: Tensor  # (B,) which of them each image has
+    centers: Tensor  # (2, k, d), a copy; a new center is the mean of its images
+    mean: Tensor  # (2, k, d) of the images
+    usable: Tensor  # bool (2, k): there are images, and their mean is finite
 
 
-def _check_shapes(phi: Tensor, ids: Tensor, dom: Tensor, dim: int) -> None:
-    "Raise `InputError` on wrong shapes and types"
-    if phi.ndim != 2 or phi.shape[1] != dim or not len(phi):
-        raise InputError(
-            f'phi: shape {tuple(phi.shape)} instead of (B, {dim}): '
-            'give the loss features of the length that it was made for'
-        )
-    for name, labels in (('ids', ids), ('dom', dom)):
-        if labels.dtype != torch.long or labels.shape != phi.shape[:1]:
-            raise InputError(
-                f'{name}: {str(labels.dtype)[6:]} of shape {tuple(labels.shape)} instead of '
-                f'int64 of shape ({len(phi)},): give one whole number for each image'
-            )
-
-
-def check_batch(
+@torch.no_grad()
+def batch_centers(
+    bank: nn.Module,  # A `CenterBank`; it is not changed
     phi: Tensor,  # (B, d)
     ids: Tensor,  # (B,)
     dom: Tensor,  # (B,)
-    n_ids: int,  # Identities
-    dim: int,  # Length of phi
-) -> None:
-    "Raise `InputError` on wrong shapes and types, and on the CPU also on wrong values"
-    _check_shapes(phi, ids, dom, dim)
-    if phi.device.type != 'cpu':
-        return
-    known = f'is not in 0 to {n_ids - 1}: number the identities from 0, and make the loss for all'
-    _refuse_image('ids', (ids < 0) | (ids >= n_ids), 'identity {} ' + known, ids)
-    _refuse_image('dom', (dom != 0) & (dom != 1), 'domain {}: use 0 for full and 1 for masked', dom)
-    why = 'not finite: lower the learning rate, or look for a damaged image'
-    _refuse_image('phi', ~phi.isfinite().all(1), why)
+) -> BatchCenters:
+    "The centers that a batch needs; a class without a center has the mean of its images"
+    present, place = ids.unique(return_inverse=True)
+    k = len(present)
+    mean, count = class_means(phi.to(bank.c.dtype), dom * k + place, 2 * k)
+    mean = mean.view(2, k, -1)
+    usable = (count > 0).view(2, k) & mean.isfinite().all(2)
+    new = usable & ~bank.seen[:, present]
+    centers = torch.where(new[..., None], bank.unit(mean), bank.c[:, present])
+    return BatchCenters(present, place, centers, mean, usable)
 
-# %% ../../nbs/paper/08_dcr.ipynb #05ddde0a
-class CenterBank(nn.Module):
-    "Centers C_f and C_m with momentum (eq. 12); raises `InputError` on a wrong beta or batch"
+# %% ../../nbs/paper/08_dcr.ipynb #dcrbank2
+class CenterBank(CenterTable):
+    """Centers C_f and C_m with momentum (eq. 12)
+
+    Raises `InputError` on a wrong beta or batch, and on a state of other identities.
+    """
 
     def __init__(
         self,
@@ -230,42 +250,28 @@ class CenterBank(nn.Module):
         self.register_buffer('t', torch.zeros((), dtype=torch.long))
         self.register_buffer('last', torch.zeros(2, n_ids, dtype=torch.long))
 
-    def update(self, phi: Tensor, ids: Tensor, dom: Tensor) -> None:
-        "One step of equation 12 with phi (B, d), ids (B,), dom (B,)"
-        check_batch(phi, ids, dom, *self.c.shape[1:])
-        self.move(phi.detach(), ids, dom)
+    def check(self, phi: Tensor, ids: Labels, dom: Labels) -> tuple[Tensor, Tensor]:
+        "Identities and domains as int64 (B,); raises `InputError` on a wrong batch"
+        ids = check_batch((phi, None), ids, *self.c.shape[1:])
+        return ids, check_domains(dom, phi)
 
-    def means(self, phi: Tensor, ids: Tensor, dom: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        "Rows of the flattened table that the batch touches, their means, and which are finite"
-        rows, mean, _ = class_means(phi.to(self.c.dtype), dom * self.c.shape[1] + ids)
-        return rows, mean, mean.isfinite().all(1)
+    def update(self, phi: Tensor, ids: Labels, dom: Labels) -> None:
+        "One step of equation 12 with phi (B, d), ids (B,), dom (B,)"
+        self.move(phi, *self.check(phi, ids, dom))
 
     def unit(self, centers: Tensor) -> Tensor:
         "The centers, L2-normalized on request"
-        return F.normalize(centers) if self.renormalize else centers
-
-    @torch.no_grad()
-    def begin(self, phi: Tensor, ids: Tensor, dom: Tensor, keep: bool = True) -> Tensor:
-        "The centers (2, n_ids, d), new ones at the means of the batch; stored if `keep`"
-        rows, mean, finite = self.means(phi, ids, dom)
-        centers, seen = (self.c if keep else self.c.clone()), self.seen.view(-1)
-        new = finite & ~seen[rows]
-        flat = centers.view(-1, centers.shape[2])
-        flat[rows] = torch.where(new[:, None], self.unit(mean), flat[rows])
-        if keep:
-            seen[rows] |= new
-        return centers
+        return F.normalize(centers, dim=-1) if self.renormalize else centers
 
     @torch.no_grad()
     def move(self, phi: Tensor, ids: Tensor, dom: Tensor) -> None:
         "`update` without the checks"
-        rows, mean, finite = self.means(phi, ids, dom)
-        flat = self.begin(phi, ids, dom).view(-1, self.c.shape[2])
-        last = self.last.view(-1)
+        present, _, centers, mean, usable = batch_centers(self, phi, ids, dom)
         self.t += 1
-        moved = self.unit(update_centers(flat[rows], mean, self.beta))
-        flat[rows] = torch.where(finite[:, None], moved, flat[rows])
-        last[rows] = torch.where(finite, self.t, last[rows])
+        moved = self.unit(update_centers(centers, mean, self.beta))
+        self.c[:, present] = torch.where(usable[..., None], moved, centers)
+        self.seen[:, present] |= usable
+        self.last[:, present] = torch.where(usable, self.t, self.last[:, present])
 
 # %% ../../nbs/paper/08_dcr.ipynb #a8080019
 class LastBatch(NamedTuple):
@@ -330,16 +336,18 @@ class DCRLoss(StatefulLoss):
         self.update, self.negatives = update, negatives
         self.bank, self.last = CenterBank(n_ids, dim, beta, renormalize), None
 
-    def forward(self, phi: Tensor, ids: Tensor, dom: Tensor) -> Tensor:
+    def forward(self, phi: Tensor, ids: Labels, dom: Labels) -> Tensor:
         "phi (B, d), ids (B,), dom (B,) -> scalar"
-        check_batch(phi, ids, dom, *self.bank.c.shape[1:])
+        ids, dom = self.bank.check(phi, ids, dom)
         with torch.autocast(phi.device.type, enabled=False):
-            # the batches of all processes
-            phi, ids, dom = all_gather_with_grad(phi.to(self.bank.c.dtype), ids, dom)
+            phi = phi.to(self.bank.c.dtype)
+            if self.training:
+                # the batches of all processes
+                phi, ids, dom = all_gather_with_grad(phi, ids, dom)
             if self.normalize:
                 phi = F.normalize(phi)
             if self.training and self.update == 'before':
-                self.bank.move(phi.detach(), ids, dom)
+                self.bank.move(phi, ids, dom)
             loss = self._rank(phi, ids, dom)
             if self.update == 'after':
                 self.remember(phi, ids, dom)
@@ -347,16 +355,25 @@ class DCRLoss(StatefulLoss):
 
     def _rank(self, phi: Tensor, ids: Tensor, dom: Tensor) -> Tensor:
         "Equations 8 to 11, and what `diagnostics` shows"
-        centers = self.bank.begin(phi.detach(), ids, dom, keep=self.training)
-        seen = self.bank.seen if self.negatives == 'all' else None
-        s = single_distances(phi, ids, dom, centers, self.squared)
-        how = dict(squared=self.squared, cross_positive=self.cross_positive, seen=seen)
-        c = cross_distances(phi, ids, dom, centers, **how)
+        found = batch_centers(self.bank, phi, ids, dom)
+        s = single_distances(phi, found.place, dom, found.centers, self.squared)
+        c = self._cross(phi, ids, dom, found)
         l_s, l_c = hinge(*s, self.a_s), hinge(*c, self.a_c)
         loss = combined(l_s, l_c, self.gamma, self.single).mean()
         self.last = LastBatch(*(value.detach() for value in (l_s, *s, l_c, *c)))
         self.parts = dict(dcr=loss.detach(), L_s=l_s.detach().mean(), L_c=l_c.detach().mean())
         return loss
+
+    def _cross(self, phi: Tensor, ids: Tensor, dom: Tensor, found: BatchCenters) -> Distances:
+        "Equations 9 and 10; with `negatives='all'` also over centers that are not in the batch"
+        batch = phi, found.place, dom, found.centers
+        if self.negatives == 'batch':
+            return cross_distances(*batch, self.squared, self.cross_positive)
+        bank = self.bank
+        nearest = distance_to_other(phi, ids, dom, bank.c, bank.seen, self.squared)
+        positive, negative = cross_distances(*batch, self.squared, self.cross_positive)
+        # new centers are in the batch only; one that was found twice has one gradient
+        return Distances(positive, torch.where(nearest <= negative, nearest, negative))
 
     def move(self, phi: Tensor, ids: Tensor, dom: Tensor) -> None:
         "Update the centers (eq. 12)"
@@ -416,8 +433,9 @@ class DCR(nn.Module):
         self.softmax_weight, self.dcr_weight = softmax_weight, dcr_weight
         self.dcr = DCRLoss(n_ids, dim, **kwargs)
 
-    def forward(self, out: tuple[Tensor, Tensor], ids: Tensor, dom: Tensor) -> Tensor:
+    def forward(self, out: Outputs, ids: Labels, dom: Labels) -> Tensor:
         "(phi, logits), ids, dom -> scalar; `parts` has the terms"
+        ids = check_batch(out, ids, *self.dcr.bank.c.shape[1:])
         phi, logits = out
         dcr = self.dcr(phi, ids, dom)
         softmax = F.cross_entropy(exact(logits), ids)

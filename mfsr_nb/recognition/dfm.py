@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from ..core import InputError, progress
 from ..data.loading import Streamed
-from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
+from ..engine.devices import has_bf16, pick_device
+from ..engine.fit import adam, step_learner, train_or_resume
+from ..engine.modes import evaluation_mode
 from ..engine.weights import load_weights, open_tensors
 from ..presets import config_hash
 from mfsr_nb.recognition.interpret_fr import (
@@ -33,6 +35,7 @@ from mfsr_nb.recognition.interpret_fr import (
     PartialNet,
 )
 from .loaders import face_dls
+from .losses import Labels, check_batch
 from .train import StepRate, data_identity, start_weights
 from ..registries import LOSSES, Section, register_loss
 from ..schema import Count, Fraction, NotNegative, Positive
@@ -217,9 +220,10 @@ class DFMLoss:
     ):
         self.weight, self.hinge = weight, hinge
 
-    def __call__(self, output: DFMOutput, ids: Tensor, dom: Tensor | None) -> Tensor:
-        "Loss of a batch; its terms are in `parts`"
+    def __call__(self, output: DFMOutput, ids: Labels, dom: Labels | None) -> Tensor:
+        "Loss of a batch; its terms are in `parts`; raises `InputError` on wrong labels"
         logits, r, pick = output
+        ids = check_batch((None, logits), ids)
         ce = F.cross_entropy(logits, ids)
         slide = ce.new_zeros(()) if r is None else sliding_loss(r, ids, pick, self.hinge)
         self.parts = dict(loss=ce + self.weight * slide, ce=ce, slide=slide)
@@ -236,7 +240,6 @@ def partial_similarity(
     desc: str = 'matching',  # Text of the progress bar
 ) -> np.ndarray:  # float32 (len(probes), len(galleries))
     "Negated score of each pair, higher is better"
-    model.eval()
     device = model.mean.device
 
     def images(rows: Sequence[int], first: int, count: int) -> Tensor:
@@ -244,12 +247,13 @@ def partial_similarity(
 
     out = np.empty((len(probes), len(galleries)), np.float32)
     starts = range(0, len(probes), 256)
-    p = torch.cat([model.probes(images(probes, i, 256)) for i in starts])
-    for i in progress(range(0, len(galleries), bs), desc=desc):
-        G = model.windows(model.maps(images(galleries, i, bs)))
-        for j in starts:
-            scores = model.scores(G, p[j : j + 256])[0]
-            out[j : j + 256, i : i + bs] = -scores.T.cpu().numpy()
+    with evaluation_mode(model):
+        p = torch.cat([model.probes(images(probes, i, 256)) for i in starts])
+        for i in progress(range(0, len(galleries), bs), desc=desc):
+            G = model.windows(model.maps(images(galleries, i, bs)))
+            for j in starts:
+                scores = model.scores(G, p[j : j + 256])[0]
+                out[j : j + 256, i : i + bs] = -scores.T.cpu().numpy()
     return out
 
 # %% ../../nbs/paper/15_dfm.ipynb #ef344b95
@@ -390,11 +394,14 @@ def train_partial(
     """Train a method, resume its training, or load it if it is finished
 
     Writes `dest/weights.safetensors`.
-    Raises `InputError` on an unknown name, and if `dest` belongs to another run.
+    Raises `InputError` on an unknown name, on settings of fine-tuning, and if `dest` belongs to
+    another run.
     """
     loss, recognition, options = LOSSES[name], preset.recognition, preset.losses[name]
     if not loss.partial:
         raise InputError(f'{name} has no network of its own: use train_recognizer')
+    if recognition.fine_tuning:
+        raise InputError(f'{name} has no fine-tuning: leave recognition.fine_tuning out')
     runs = Path(dest).parent
     start = start_weights(table, pixels, runs, recognition, seed=seed, device=device, every=every)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..core import InputError
 from .backbones import backbone
+from .losses import Labels, check_batch
 from ..registries import Section
 from ..schema import Count, Fraction, NotNegative, Positive
 
@@ -330,10 +331,11 @@ class InterpretLoss:
     def __call__(
         self,
         outputs: dict[str, Tensor],  # Of `InterpretFR` in training
-        ids: Tensor,  # (B,) labels
-        dom: Tensor | None,  # (B,) domains; not used
+        ids: Labels,  # (B,) labels
+        dom: Labels | None,  # (B,) domains; not used
     ) -> Tensor:  # Scalar
-        "The loss of a batch"
+        "The loss of a batch; raises `InputError` on wrong labels"
+        ids = check_batch((None, outputs['clean']), ids)
         terms = dict(
             ce_clean=F.cross_entropy(outputs['clean'], ids),
             ce_occluded=F.cross_entropy(outputs['covered'], ids[: len(outputs['covered'])]),
