@@ -50,12 +50,15 @@ def pair_scores(
 def best_threshold(
     scores: ArrayLike,  # (n,) any range, larger is more alike
     same: ArrayLike,  # (n,) True where the pair is matched
+    balanced: bool = False,  # Count matched and unmatched pairs as equally many?
 ) -> float:
     "Midpoint of the gap between scores that decides most pairs correctly; the lowest of equals"
     order = np.argsort(scores, kind='stable')
     s, y = np.asarray(scores, np.float64)[order], np.asarray(same, bool)[order]
+    matched, unmatched = (int((~y).sum()), int(y.sum())) if balanced else (1, 1)
     # correct[k] is the number of correct decisions when s[k:] are accepted (eq. 2).
-    correct = y.sum() + np.concatenate([[0], np.cumsum(np.where(y, -1, 1))])
+    steps = np.where(y, -matched, unmatched)
+    correct = matched * y.sum() + np.concatenate([[0], np.cumsum(steps)])
     cuts = np.concatenate([[0], np.flatnonzero(s[1:] != s[:-1]) + 1, [len(s)]])
     k = cuts[np.argmax(correct[cuts])]
     if k == 0:
@@ -70,22 +73,32 @@ def best_threshold(
 def fold_thresholds(
     scores: ArrayLike,  # (n,) scores of all pairs
     same: ArrayLike,  # (n,) True where matched
-    sets: ArrayLike,  # (n,) number of the set
+    sets: ArrayLike,  # (n,) number of the set; pairs of a negative one are left out
+    # (n, 2) identities of both images as integers; then the threshold of a set uses no pair that
+    # shows an identity with matched pairs in this set
+    ids: np.ndarray | None = None,
 ) -> np.ndarray:
     "For each set, the threshold that is best on all other sets"
     scores, same, sets = _check_scores(scores, same, sets)
-    return np.array([best_threshold(scores[sets != k], same[sets != k]) for k in np.unique(sets)])
+    thresholds = []
+    for k in np.unique(sets[sets >= 0]):
+        others = (sets >= 0) & (sets != k)
+        if ids is not None:
+            others &= ~np.isin(ids, ids[(sets == k) & same]).any(1)
+        thresholds.append(best_threshold(scores[others], same[others], balanced=ids is not None))
+    return np.array(thresholds)
 
 
 def verification(
     scores: ArrayLike,  # (n,) scores of all pairs
     same: ArrayLike,  # (n,) True where matched
-    sets: ArrayLike,  # (n,) number of the set
+    sets: ArrayLike,  # (n,) number of the set; pairs of a negative one are left out
+    ids: np.ndarray | None = None,  # (n, 2) identities of both images, as in `fold_thresholds`
 ) -> np.ndarray:
     "Accuracy of each set with the threshold of all other sets; `InputError` on invalid scores"
     scores, same, sets = _check_scores(scores, same, sets)
     accuracy = []
-    for k, threshold in zip(np.unique(sets), fold_thresholds(scores, same, sets)):
+    for k, threshold in zip(np.unique(sets[sets >= 0]), fold_thresholds(scores, same, sets, ids)):
         here = sets == k
         accuracy.append(np.mean((scores[here] >= threshold) == same[here]))  # eq. 1
     return np.array(accuracy)
@@ -102,7 +115,7 @@ def _check_scores(scores, same, sets):
     if not np.isfinite(scores).all():
         row = int((~np.isfinite(scores)).argmax())
         raise InputError(f'NaN or infinity in row {row} of the scores: compute them again')
-    if len(np.unique(sets)) < 2:
+    if len(np.unique(sets[sets >= 0])) < 2:
         raise InputError('one set of pairs: two or more are needed to leave one out')
     return scores, same, sets
 
@@ -161,7 +174,7 @@ def equal_error_rate(
 def bootstrap_curves(
     scores: np.ndarray,  # (n,) scores of the pairs
     same: np.ndarray,  # (n,) True where matched
-    code: np.ndarray,  # (n,) identity of the left image, as an integer
+    ids: np.ndarray,  # (n, 2) identities of both images, as integers from 0
     weights: np.ndarray,  # (times, n_ids) how often each identity occurs in each resample
     near: float = 0.01,  # Every threshold counts up to three times this false accept rate
     grid: int = 1000,  # Thresholds along the whole curve
@@ -169,11 +182,14 @@ def bootstrap_curves(
     "False and true accept rates of each resample at selected thresholds, (times, t) each"
     curve = roc_curve(scores, same)
     selected = _selected_thresholds(curve.far, near, grid)
-    # The first selected threshold that accepts the pair.
-    accepted_at = np.searchsorted(-curve.threshold[selected], -scores)
-    cell = code * len(selected) + accepted_at
-    far, tar = (_resampled_rate(cell[kind], weights, len(selected)) for kind in (~same, same))
-    return far, tar
+    rates = []
+    for kind in (~same, same):
+        # An unmatched pair is drawn with both of its identities, where they are known.
+        images = 1 + (ids[kind, 0] != ids[kind, 1]).any()
+        order = np.flatnonzero(kind)[np.argsort(-scores[kind], kind='stable')]
+        accepted = np.searchsorted(-scores[order], -curve.threshold[selected], 'right')
+        rates.append(_resampled_rate(ids[order, :images], accepted, weights))
+    return rates[0], rates[1]
 
 
 def _selected_thresholds(far, near, grid):
@@ -183,12 +199,18 @@ def _selected_thresholds(far, near, grid):
     return np.union1d(np.flatnonzero(near), np.linspace(0, len(far) - 1, grid).astype(int))
 
 
-def _resampled_rate(cell, weights, n_thresholds):
-    "Fraction of pairs accepted at each threshold in each resample (times, n_thresholds)"
-    n_ids = weights.shape[1]
-    count = np.bincount(cell, minlength=n_ids * n_thresholds).reshape(n_ids, -1)
-    accepted = np.cumsum(weights @ count.astype(weights.dtype), 1, dtype=np.float64)
-    return accepted / np.maximum(accepted[:, -1:], 1)
+def _resampled_rate(ids, accepted, weights):
+    "Fraction of pairs, sorted by score, among the first `accepted` in each resample (times, t)"
+    rates = np.empty((len(weights), len(accepted)))
+    total = np.zeros(len(ids) + 1)
+    columns = [np.ascontiguousarray(column) for column in ids.T]
+    for rate, weight in zip(rates, weights):
+        often = weight[columns[0]]
+        for column in columns[1:]:
+            often *= weight[column]
+        np.cumsum(often, out=total[1:])
+        rate[:] = total[accepted] / max(total[-1], 1)
+    return rates
 
 # %% ../../nbs/paper/03_metrics.ipynb #35a86a8f
 def count_ranks(
@@ -260,6 +282,7 @@ class Retrieval:
     n_skipped: int
     top: np.ndarray  # (n_probe, k) best gallery rows, best first; -1 where the gallery ends
     top_score: np.ndarray  # (n_probe, k) their scores
+    other: np.ndarray  # (n_probe + n_skipped,) every probe's best score of another identity
 
     def __post_init__(self):
         self.n_probe = len(self.probe)
@@ -311,9 +334,10 @@ def matrix_blocks(
     scores: np.ndarray,  # (p, g) scores
     rows: int,  # Probes in a block
 ) -> Iterator[tuple[int, np.ndarray]]:
-    "Copies of blocks of a given matrix; raises `InputError` on NaN or infinity"
+    "Floating copies of blocks of a given matrix; raises `InputError` on NaN or infinity"
+    floating = np.result_type(scores, np.float32)
     for i in range(0, len(scores), rows):
-        block = scores[i : i + rows].copy()
+        block = np.array(scores[i : i + rows], floating)
         bad = ~np.isfinite(block).all(1)
         if bad.any():
             row = i + int(bad.argmax())
@@ -394,17 +418,22 @@ def _rank_blocks(
     n_gallery: int,
 ):
     "Count the ranks in all blocks"
-    ranks, best, best_score = [], [], []
+    ranks, best, best_score, other = [], [], [], []
     for first, scores in blocks:
         matches.exclude_own(first, scores)
-        for i, row in enumerate(scores, first):
-            ranks.append(np.sort(count_ranks(row, matches.of(i))))
         best.append(top_columns(scores, top))
         best_score.append(np.take_along_axis(scores, best[-1], 1))
-    return _as_retrieval(ranks, np.concatenate(best), np.concatenate(best_score), n_gallery)
+        for i, row in enumerate(scores, first):
+            columns = matches.of(i)
+            ranks.append(np.sort(count_ranks(row, columns)))
+            # The block is not read again.
+            row[columns] = -np.inf
+        other.append(scores.max(1))
+    best, best_score, other = map(np.concatenate, (best, best_score, other))
+    return _as_retrieval(ranks, best, best_score, other, n_gallery=n_gallery)
 
 
-def _as_retrieval(ranks, best, best_score, n_gallery):
+def _as_retrieval(ranks, best, best_score, other, n_gallery):
     "A `Retrieval` of the probes that have a match"
     n_match = np.array([len(o) for o in ranks])
     probe = np.flatnonzero(n_match)
@@ -422,6 +451,7 @@ def _as_retrieval(ranks, best, best_score, n_gallery):
         n_skipped=len(ranks) - len(probe),
         top=best[probe],
         top_score=best_score[probe],
+        other=other,
     )
 
 # %% ../../nbs/paper/03_metrics.ipynb #1ed4c7f6

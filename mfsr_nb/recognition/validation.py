@@ -26,7 +26,7 @@ from ..core import DOMAINS, FULL, MASKED, InputError, distributed_info
 from ..data.loading import Streamed
 from ..engine.files import atomic_write
 from ..protocol.metrics import pair_scores, retrieval, verification
-from ..protocol.pairs import make_pairs
+from ..protocol.pairs import describe_folds, make_pairs
 from .recognizer import embed_pixels
 
 # %% ../../nbs/paper/12_validation.ipynb #f9ea411c
@@ -195,13 +195,13 @@ class HeldOutRank1(HeldOutMetric):
 
 # %% ../../nbs/paper/12_validation.ipynb #c1200023
 class HeldOutAccuracy(HeldOutMetric):
-    "Verification accuracy of pairs of held-out images"
+    "Verification accuracy of held-out images in two folds; NaN for fewer than three identities"
 
     name = 'accuracy'
 
     def __init__(
         self,
-        pairs: int = 200,  # Matched pairs in each of two sets; as many that are not matched
+        pairs: int = 200,  # Matched pairs in each of two folds; as many that are not matched
     ):
         self.pairs = pairs
 
@@ -212,8 +212,13 @@ class HeldOutAccuracy(HeldOutMetric):
         scenario = 'masked-full' if 'masked' in domains else 'full-full'
         how = dict(sets=2, matched=self.pairs, unmatched=self.pairs, scenario=scenario)
         pairs = make_pairs(table.identity.astype(str), domains, **how)
+        ids = table.identity.to_numpy()[pairs[['left', 'right']].to_numpy()]
         scores = pair_scores(phi, pairs.left, pairs.right)
-        return float(verification(scores, pairs.same, pairs.set).mean())
+        folds = describe_folds(pairs, ids)
+        if folds.n < 2:
+            return float('nan')
+        left_out = ids if folds.each_left_out else None
+        return float(verification(scores, pairs.same, pairs.set, left_out).mean())
 
 # %% ../../nbs/paper/12_validation.ipynb #ec1b9522
 # curves that `Diagnostics` adds: distances and fractions, and values that no panel shows

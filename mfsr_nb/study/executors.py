@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from ..core import InputError
+from ..engine.devices import default_device
 
 # %% ../../nbs/library/56c_executors.ipynb #a56c0006
 class Workers:
@@ -95,7 +96,7 @@ class ThisProcess(Workers):
         super().__init__(_AtOnce(), 1, show)
         self.tell = show
         self.threads = torch.get_num_threads()
-        if not torch.cuda.is_available():
+        if default_device() == 'cpu':
             torch.set_num_threads(1)
 
     def stop(self, running: Collection[Future]) -> None:

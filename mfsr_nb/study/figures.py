@@ -7,6 +7,7 @@ __all__ = ['METRIC_NAMES', 'cmc_figure', 'difference_figure']
 
 # %% ../../nbs/library/54_figures.ipynb #71b6c94d
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pandas as pd
 
 from ..plots import figure
 from mfsr_nb.study.tables import (
-    METRICS,
+    accuracy_reading,
     as_cells,
     difference_weights,
     paired_difference,
     paper_numbers,
+    values_of,
 )
 
 # %% ../../nbs/library/54_figures.ipynb #257374a7
@@ -61,11 +63,13 @@ def _seeds_of(found: Mapping, cell: str) -> set[int]:
 
 def _mean_of(found: Mapping, cells: list[str], seed: int, metric: str) -> float:
     "Mean of a metric over cells for one seed, in per cent"
+    compared = chain.from_iterable(found.values())
+    reading = accuracy_reading([run['metrics'] for run in compared])
     values = []
     for cell in cells:
-        runs = [run for run in found.get(cell, []) if run['seed'] == seed]
-        values.extend(100 * run['metrics'][METRICS[metric]] for run in runs)
-    return np.mean(values)
+        metrics = [run['metrics'] for run in found.get(cell, []) if run['seed'] == seed]
+        values += values_of(metrics, metric, reading)
+    return 100 * np.mean(values)
 
 
 def _seed_differences(found: Mapping, pairs: Mapping, metric: str) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from ..core import InputError
 from ..data.dataset import open_pixels, read
+from ..engine.devices import default_device
 from ..engine.files import exclusive_lock
 from ..generators.pipeline import with_steps
 from ..masks.generator_report import write_generator_report
@@ -212,7 +212,7 @@ def report(
 def default_jobs() -> int:
     "Processes for this machine: one on a GPU or Windows, else one for each core, up to eight"
     # Windows has no signal that asks a process for a checkpoint
-    if torch.cuda.is_available() or os.name == 'nt':
+    if default_device() != 'cpu' or os.name == 'nt':
         return 1
     cores = os.cpu_count()
     if hasattr(os, 'sched_getaffinity'):

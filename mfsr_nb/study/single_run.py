@@ -63,13 +63,16 @@ def measure(
         gallery = np.flatnonzero(table.domain == FULL)
         matrix, scenarios = partial_similarity(model, pixels, probes, gallery), scenarios[:1]
     else:
-        phi = embed_pixels(model, pixels, study.preset.recognition.test_feature.tta_flip)
+        flip = 'sum' if study.preset.recognition.test_feature.tta_flip else 'none'
+        phi = embed_pixels(model, pixels, flip)
     given = (phi, table.identity, table.domain)
     common = dict(path=table.key, matrix=matrix, **numbers)
     metrics = evaluate(*given, pairs=pairs, scenario=scenarios, people=True, **common)
     _add_chance_levels(metrics, table)
-    by_pair = evaluate(*given, by='pair', bootstrap=0, **common)
-    return metrics | dict(accuracy_by_pair=by_pair['accuracy'])
+    other = {}
+    for name, reading in (('paper', dict(folds='paper')), ('by_pair', dict(by='pair'))):
+        other[f'accuracy_{name}'] = evaluate(*given, bootstrap=0, **reading, **common)['accuracy']
+    return metrics | other
 
 # %% ../../nbs/library/55a_single_run.ipynb #a55a0007
 def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) -> tuple[Any, dict]:

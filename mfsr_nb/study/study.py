@@ -20,8 +20,8 @@ from fastcore.basics import patch
 from ..core import FULL, InputError, git_commit
 from ..data.dataset import need_both, read, summary
 from ..data.loading import load_pixels
+from ..engine.devices import pick_device
 from ..engine.files import waiting_lock
-from ..engine.fit import pick_device
 from ..engine.weights import file_hash
 from ..generators.gan import load_generator
 from ..generators.generated_folder import translate_folder
@@ -232,7 +232,8 @@ def _decode_test_set(self: Study) -> TestSet:
     table, pixels = self.decode(read(self.data('mfsr_rec'), self.skip_bad))
     need_both(table, self.data('mfsr_rec'))
     how = self.preset.evaluation.verification
-    path = self.dest / f'pairs-{config_hash(how, fingerprint(table))[:6]}.csv'
+    # Files called pairs-* have the sets of the paper's reading.
+    path = self.dest / f'folds-{config_hash(how, fingerprint(table))[:6]}.csv'
     with self.alone(path):
         if not path.is_file():
             number = dict(sets=how.sets, matched=how.matched, unmatched=how.unmatched)
@@ -569,7 +570,7 @@ def attention(
     for label, folder in runs.items():
         models[label] = load_recognizer(self.dest / 'train' / folder / 'weights.safetensors')
     facts = dict(preset=self.preset.name, kind=self.kind, seed=seed, runs=runs)
-    flip = self.preset.recognition.test_feature.tta_flip
+    flip = 'sum' if self.preset.recognition.test_feature.tta_flip else 'none'
     segmenter = load_unet(self.segmenter())
     record = attention_record(models, test.table, test.pixels, segmenter, flip=flip, **facts)
     write_attention(record, path)
