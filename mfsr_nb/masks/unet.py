@@ -30,9 +30,12 @@ from ..core import InputError, progress
 from ..data.dataset import file_size, open_pixels, read_bytes
 from ..data.decoding import DecodeError, decode_label
 from ..data.finding import find_images
-from ..data.loading import Streamed, load_pixels, to_square
-from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
+from ..data.loading import Streamed, load_pixels
+from ..data.squares import to_square
+from ..engine.devices import has_bf16, pick_device
+from ..engine.fit import adam, step_learner, train_or_resume
 from ..engine.loaders import RowLoader, StepLoader, step_dls
+from ..engine.modes import evaluation_mode
 from ..engine.weights import load_weights
 from ..plots import image_sheet, show
 from ..presets import config_hash, load_preset
@@ -290,12 +293,11 @@ def mask_probability(
     desc: str = 'looking for masks',  # Text of the progress bar
 ) -> torch.Tensor:
     "P(pixel is mask), float32 (n, H, W) on the CPU"
-    device = next(S.parameters()).device
-    S.eval()
-    maps = []
-    for i in progress(range(0, len(x), bs), desc=desc):
-        batch = x[i : i + bs].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        maps.append(S(batch)[:, 0].sigmoid().cpu())
+    device, maps = next(S.parameters()).device, []
+    with evaluation_mode(S):
+        for i in progress(range(0, len(x), bs), desc=desc):
+            batch = x[i : i + bs].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            maps.append(S(batch)[:, 0].sigmoid().cpu())
     return torch.cat(maps)
 
 

@@ -30,7 +30,7 @@ from mfsr_nb.recognition.explain import (
     references,
     search_gallery,
 )
-from .recognizer import Recognizer
+from .recognizer import Flip, Recognizer
 from ..stats import bootstrap_means, bootstrap_weights, percentile_interval
 
 # %% ../../nbs/paper/20a_attention.ipynb #60b9754e
@@ -75,7 +75,7 @@ def attention_shares(
     pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3), of the images
     regions: Mapping[str, np.ndarray],  # name -> bool (p, S, S), in the order of `probe_rows`
     to: str = 'own',  # reference of the maps, see `references`
-    flip: bool = False,  # search with the mirrored face as well?
+    flip: Flip = 'none',  # feature of the mirrored face: `none`, `sum` or `concat`
     few: int = 0,  # probes of each identity at most; 0: all
     **kwargs: Any,  # of `activation`
 ) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def attention_record(
     pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3), of the images
     S: nn.Module | np.ndarray,  # a `UNet`, or the oracle masks of the probes, bool (p, S, S)
     methods: Sequence[str] = ('hirescam', 'gradcam', 'occlusion'),  # of `ACTIVATION_METHODS`
-    flip: bool = False,  # search with the mirrored face as well?
+    flip: Flip = 'none',  # feature of the mirrored face: `none`, `sum` or `concat`
     **facts: Any,  # more to note: preset, kind, seed, ...
 ) -> dict:
     """What to keep of one run, as JSON: the area of each region and the shares of each method and

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from ..core import FULL, MASKED, InputError, progress
 from ..data.dataset import open_pixels
-from ..data.loading import points_to_square
 from ..data.readers import landmarks
+from ..data.squares import points_to_square
+from ..engine.modes import evaluation_mode
 from ..masks.unet import mask_probability
 from ..plots import heat
 from ..protocol.inputs import as_tensor
 from ..protocol.metrics import retrieval
-from .recognizer import embed_pixels
+from .recognizer import Flip, check_pixels, embed_pixels
 
 # %% ../../nbs/paper/20_explain.ipynb #f614b982
 class Embedder(nn.Module):
@@ -67,28 +68,25 @@ def explained_layer(
         raise InputError(
             f'backbone {model.config["name"]}: its layers have no order: give the module to explain'
         )
-    size, training, last = model.config['size'], model.training, 0
+    size, last = model.config['size'], 0
     x = torch.zeros(1, 3, size, size, device=model.mean.device)
-    model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(model):
         for i, layer in enumerate(model.body):
             x = layer(x)
             if min(x.shape[2:]) >= cells:
                 last = i
-    model.train(training)
     return last
 
 # %% ../../nbs/paper/20_explain.ipynb #44d9b385
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     "Weights need no gradients inside; afterwards they and the mode of the model are as before"
-    training = model.training
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     model.requires_grad_(False)
     try:
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
-        model.train(training)
         for weight in trained:
             weight.requires_grad_()
 
@@ -146,10 +144,9 @@ def falls(
     bs: int = 64,  # Images at a time
 ) -> Tensor:  # float32 (n, grid, grid); negative where the cosine rises
     "By how much the cosine falls where a square is blurred"
-    model.eval()
     device, found = model.mean.device, []
     squares = list(enumerate(_squares(model.config['size'], grid)))
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(model):
         for start in progress(range(0, len(pixels), bs), desc='occluding'):
             x, ref = (
                 pixels[start : start + bs].to(device).float(),
@@ -182,6 +179,18 @@ def occlusion(
 ACTIVATION_METHODS = (*CAMS, 'occlusion')
 
 
+def _layer_of(model: nn.Module, layer: int | nn.Module | None) -> int | nn.Module:
+    "The layer to explain; raises `InputError` on one that the network does not have"
+    if layer is None:
+        return explained_layer(model)
+    if isinstance(layer, nn.Module):
+        if not any(layer is module for module in model.modules()):
+            raise InputError('layer: a module of another network: give one of this network')
+    elif not -len(model.body) <= layer < len(model.body):
+        raise InputError(f'layer {layer}: use 0 to {len(model.body) - 1}, the layers of the body')
+    return layer
+
+
 def activation(
     model: nn.Module,  # A `Recognizer`
     pixels: Tensor,  # uint8 (n, S, S, 3), or `Streamed`
@@ -191,7 +200,8 @@ def activation(
     against: bool = False,  # Show what speaks against the reference instead?
     **kwargs,  # Of `cam` or `occlusion`
 ) -> np.ndarray:  # float32 (n, S, S), 0 to 1
-    "Where an image speaks for its reference; raises `InputError` on bad methods or references"
+    "Where an image speaks for its reference; raises `InputError` on bad images, layers, references"
+    check_pixels(pixels, model.config['size'])
     refs, sign = as_tensor(refs).float(), -1.0 if against else 1.0
     if method not in ACTIVATION_METHODS:
         raise InputError(f'unknown map {method!r}: use one of {", ".join(ACTIVATION_METHODS)}')
@@ -201,8 +211,7 @@ def activation(
             f'give one embedding of length {model.config["dim"]} for each image'
         )
     if method != 'occlusion':
-        layer = explained_layer(model) if layer is None else layer
-        return cam(model, pixels, refs, method, layer, sign, **kwargs)
+        return cam(model, pixels, refs, method, _layer_of(model, layer), sign, **kwargs)
     maps = (sign * occlusion(model, pixels, refs, **kwargs)).clip(0)
     return maps / maps.max((1, 2), keepdims=True).clip(1e-12)
 
@@ -315,7 +324,7 @@ def search_gallery(
     t: pd.DataFrame,  # Table of images
     pixels: Tensor,  # uint8 (n, S, S, 3), or `Streamed`
     k: int = 6,  # How many of the first images to keep
-    flip: bool = False,  # Embed with the mirrored face as well?
+    flip: Flip = 'none',  # Feature of the mirrored face: `none`, `sum` or `concat`
 ) -> GallerySearch:
     "Search all probes of a table"
     phi, ids = embed_pixels(model, pixels, flip), t.identity.to_numpy()
@@ -400,7 +409,7 @@ def retrieval_sheet(
     pixels: Tensor,  # uint8 (n, S, S, 3), or `Streamed`
     probes: Sequence[int],  # Rows of `t` to show
     k: int = 6,  # How many of the first images
-    flip: bool = False,  # Search with the mirrored face as well?
+    flip: Flip = 'none',  # Feature of the mirrored face: `none`, `sum` or `concat`
     cols: int = 2,  # Probes side by side
     **kwargs,  # Of `activation`
 ) -> Any:  # A matplotlib figure
