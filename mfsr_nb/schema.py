@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Fraction', 'Positive', 'NotNegative', 'Count', 'Index', 'Pair', 'MOST_BYTES', 'TrainingFaces', 'SegmentationFaces',
            'TestFaces', 'World', 'ImageCounts', 'TrainSets', 'Data', 'Align', 'Optimizer', 'Schedule', 'Pretraining',
-           'Schedules', 'Coarse', 'Tight', 'Snapshot', 'Augmentation', 'Neck', 'Batch', 'DomainMix', 'TestFeature',
-           'Recognition', 'SegmentationLoss', 'SegmentationAugmentation', 'SegmentationOutput', 'Segmentation',
-           'Verification', 'Retrieval', 'Evaluation', 'Losses', 'Masks', 'GeneratorAugmentation', 'GeneratorCommon',
-           'GeneratorSchedule', 'Ramp', 'Generators', 'Preset']
+           'FineTuning', 'Schedules', 'Coarse', 'Tight', 'Snapshot', 'Augmentation', 'Neck', 'Batch', 'DomainMix',
+           'TestFeature', 'Recognition', 'SegmentationLoss', 'SegmentationAugmentation', 'SegmentationOutput',
+           'Segmentation', 'Verification', 'Retrieval', 'Evaluation', 'Losses', 'Masks', 'GeneratorAugmentation',
+           'GeneratorCommon', 'GeneratorSchedule', 'Ramp', 'Generators', 'Preset']
 
 # %% ../nbs/library/01b_schema.ipynb #schm0003
 from collections.abc import Mapping
@@ -186,6 +186,19 @@ class Pretraining(_Complete, Schedule):
     warmup: Index = 0
 
 
+class FineTuning(_Complete):
+    "How a training goes on from given weights"
+
+    # stages of the backbone: how many of the first ones, or names, separated by commas
+    freeze: Index | str = 0
+    # step at which frozen stages begin to learn; 0: never
+    unfreeze: Index = 0
+    # learning rate of a stage, relative to the next one's
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # share of the trained backbone and neck in the result; the rest is the start's
+    blend: Fraction = 1.0
+
+
 class Schedules(Section):
     "One schedule for each training set"
 
@@ -285,6 +298,7 @@ class Recognition(_WithOptional):
     workers: Index
     test_feature: TestFeature
     start: Pretraining | None = None
+    fine_tuning: FineTuning | None = None
 
 # %% ../nbs/library/01b_schema.ipynb #schm0016
 class SegmentationLoss(Section):
