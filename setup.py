@@ -30,6 +30,13 @@ def classifiers(audience: str, oldest_python: str) -> list[str]:
     return ['Development Status :: 3 - Alpha', f'Intended Audience :: {audience}', *pythons]
 
 
+def extras(settings: dict[str, str]) -> dict[str, list[str]]:
+    "What `NAME_requirements` lists, by name"
+    suffix = '_requirements'
+    names = [key.removesuffix(suffix) for key in settings if key.endswith(suffix)]
+    return {name: settings[name + suffix].split() for name in names}
+
+
 settings = read_settings()
 library = settings['lib_path']
 setup(
@@ -49,11 +56,7 @@ setup(
     zip_safe=False,
     python_requires=f'>={settings["min_python"]}',
     install_requires=settings['requirements'].split(),
-    extras_require={
-        'dev': settings['dev_requirements'].split(),
-        'timm': settings['timm_requirements'].split(),
-        'dask': settings['dask_requirements'].split(),
-    },
+    extras_require=extras(settings),
     entry_points={
         'console_scripts': settings['console_scripts'].split(),
         'nbdev': [f'{library}={library}._modidx:d'],

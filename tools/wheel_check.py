@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from configparser import ConfigParser
+from email import message_from_bytes
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +58,20 @@ def build_wheel(uv: Path, folder: Path) -> Path:
     return wheel
 
 
+def check_extras(wheel: Path) -> None:
+    "Every extra of settings.ini is one of the wheel"
+    settings = ConfigParser(delimiters=['='], interpolation=None)
+    settings.read(ROOT / 'settings.ini', encoding='utf-8')
+    suffix = '_requirements'
+    wanted = [key.removesuffix(suffix) for key in settings['DEFAULT'] if key.endswith(suffix)]
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = [name for name in files.namelist() if name.endswith('.dist-info/METADATA')]
+        about = message_from_bytes(files.read(name))
+    missing = set(wanted) - set(about.get_all('Provides-Extra', []))
+    if missing:
+        sys.exit(f'wheel_check: the wheel lacks the extras {sorted(missing)}; look at setup.py')
+
+
 def install(uv: Path, python: str, wheel: Path, environment: Path) -> Path:
     "Install the wheel in a new environment, and return its Python"
     run(uv, 'venv', '--quiet', '--python', python, environment)
@@ -76,6 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wheel = build_wheel(options.uv, folder)
+        check_extras(wheel)
         python = install(options.uv, options.python, wheel, folder / 'env')
         run(python, '-I', ROOT / 'tools' / 'wheel_use.py', ROOT, cwd=folder)
         for command in sorted(python.parent.glob('mfsr*')):

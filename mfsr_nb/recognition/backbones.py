@@ -145,7 +145,7 @@ class PatchTokens(nn.Module):
     ) -> Tensor:  # (B, 1 + patches, C)
         "The encoder's output"
         patches = self.conv_proj(x).flatten(2).mT
-        first = self.class_token.expand(len(x), -1, -1)
+        first = self.class_token.expand(x.shape[0], -1, -1)
         return self.encoder(torch.cat([first, patches], dim=1))
 
 
