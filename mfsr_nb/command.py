@@ -11,31 +11,26 @@ import errno
 import functools
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_type_hints
 
 from fastcore.docments import docments
 
-from .core import InputError
-from mfsr_nb.registries import (
-    BACKBONES,
-    GENERATORS,
-    LOSSES,
-    MASKS,
-    READERS,
-    Registry,
-    closest,
-    use_plugin,
-)
+import mfsr_nb
+from .core import InputError, closest, similar
 
 # %% ../nbs/library/59_command.ipynb #cmd00006
-def _with_underscores(argument: str) -> str:
-    "`--dry-run=x-y` as `--dry_run=x-y`"
-    if not argument.startswith('--'):
-        return argument
-    option, equals, value = argument[2:].partition('=')
-    return '--' + option.replace('-', '_') + equals + value
+def _with_hyphens(words: Sequence[str]) -> list[str]:
+    "Options in one spelling: `--dry_run=x_y` as `--dry-run=x_y`; what follows `--` stays"
+    end = words.index('--') if '--' in words else len(words)
+    spelled = []
+    for word in words[:end]:
+        option, equals, value = word.partition('=')
+        is_option = word.startswith('--')
+        spelled.append(option.replace('_', '-') + equals + value if is_option else word)
+    return [*spelled, *words[end:]]
 
 
 def _load_given_plugins(words: Sequence[str]) -> None:
@@ -43,64 +38,156 @@ def _load_given_plugins(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--plugin', action='append', default=[])
     for spec in parser.parse_known_args(words)[0].plugin:
+        from mfsr_nb.registries import use_plugin
+
         use_plugin(spec)
 
-# %% ../nbs/library/59_command.ipynb #cmd00009
-_LISTS = dict(
-    losses=LOSSES, masks=MASKS, generators=GENERATORS, readers=READERS, backbones=BACKBONES
+# %% ../nbs/library/59_command.ipynb #cmd00031
+_NUMBERS = {int: 'a whole number', float: 'a number'}
+# What stands for a value in the help, by type or by the name of the parameter
+_KINDS = {int: 'N', float: 'X'}
+_PLACES = dict.fromkeys(
+    ('out', 'weights', 'pairs', 'save_pairs', 'rows_file', 'classifier'), 'FILE'
 )
+_PLACES |= dict.fromkeys(('generated', 'test', 'train', 'masked', 'labelled'), 'DATA')
+_PLACES |= dict.fromkeys(('plots', 'results', 'dest'), 'FOLDER')
+_PLACES |= dict.fromkeys(('loss', 'method', 'preset', 'diff'), 'NAME')
+_PLACES |= dict(set='KEY=VALUE', plugin='FILE')
 
 
-def _own_names(registry: Registry) -> list[str]:
-    "Names without variants, and without losses that train a network of their own"
-    own = {name: method for name, method in registry.items() if not method.of}
-    return [name for name, method in own.items() if not getattr(method, 'partial', None)]
+def _number(kind: type, text: str) -> int | float:
+    "A number of a command line"
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r}: use {_NUMBERS[kind]}') from None
+
+
+def _choice(choices: Sequence[str], text: str) -> str:
+    "One of the choices; an empty text is what an option has that was not given"
+    if text not in choices:
+        raise argparse.ArgumentTypeError(f'{text!r}: {closest(text, filter(None, choices))}')
+    return text
+
+
+def _device(text: str) -> str:
+    "A device as `pick_device` knows it, which then looks whether it is there"
+    if text and not re.fullmatch(r'(cuda|mps|cpu)(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use cuda, mps, cpu, or a GPU such as cuda:1')
+    return text
+
+# %% ../nbs/library/59_command.ipynb #cmd00039
+def _reading(name: str, kind: Any) -> dict:
+    "How argparse reads a value, and what stands for it in the help"
+    if kind in _NUMBERS:
+        return dict(type=functools.partial(_number, kind), metavar=_KINDS[kind])
+    if kind in (str, list[str]):
+        read = _device if name == 'device' else str
+        return dict(type=read, metavar=_PLACES.get(name, name.upper().replace('_', '-')))
+    choices = get_args(kind)
+    read = functools.partial(_choice, choices)
+    return dict(type=read, choices=[choice for choice in choices if choice])
+
+# %% ../nbs/library/59_command.ipynb #cmd00020
+def _argument(name: str, parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
+    "How argparse describes a parameter"
+    # argparse formats the help, so that a percent sign is written twice
+    about, default = comment.replace('%', '%%'), parameter.default
+    if kind is bool:
+        return dict(action='store_true', help=about)
+    how = _reading(name, kind)
+    is_place = default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY
+    if is_place and 'choices' not in how:
+        how['metavar'] = name.upper().replace('_', '-')
+    if kind == list[str] and default is parameter.empty:
+        return how | dict(nargs='+', help=about)
+    if kind == list[str]:
+        return how | dict(action='append', default=[], help=about)
+    if default is parameter.empty:
+        return how | dict(help=about)
+    shown = f' (default: {default})' if default not in ('', None) else ''
+    return how | dict(default=default, help=about + shown)
+
+# %% ../nbs/library/59_command.ipynb #cmd00023
+class _Parser(argparse.ArgumentParser):
+    "Raises what argparse would print"
+
+    def error(self, message: str) -> None:
+        "Raises `InputError`"
+        raise InputError(f'{message.removeprefix("argument ")} (see {self.prog} --help)')
+
+    def refuse_unknown(self, words: Sequence[str]) -> None:
+        "Raise `InputError` on the first option that the command does not have"
+        known = [name for name in self._option_string_actions if name.startswith('--')]
+        end = words.index('--') if '--' in words else len(words)
+        for word in words[:end]:
+            option = word.partition('=')[0]
+            # argparse takes the beginning of an option, too
+            if word.startswith('--') and not any(name.startswith(option) for name in known):
+                guess = ' or '.join(similar(option, known))
+                remedy = f'did you mean {guess}?' if guess else 'leave it out'
+                self.error(f'unknown option {option}: {remedy}')
+
+# %% ../nbs/library/59_command.ipynb #cmd00035
+def parser_of(
+    function: Callable,  # With types and docments
+    prog: str = '',  # How it was called; by default its name
+) -> argparse.ArgumentParser:
+    "The parser of a command; it raises `InputError` on a wrong command line"
+    parser = _Parser(prog=prog or function.__name__, description=function.__doc__)
+    kinds, comments = get_type_hints(function), docments(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        how = _argument(name, parameter, kinds[name], comments.get(name) or '')
+        has_default = parameter.default is not parameter.empty
+        if has_default and parameter.kind is parameter.POSITIONAL_ONLY:
+            parser.add_argument(name, nargs='?', **how)
+        elif has_default:
+            parser.add_argument(f'--{name.replace("_", "-")}', **how)
+        else:
+            parser.add_argument(name, **how)
+    about = 'A .py file or a module that registers methods; repeatable'
+    parser.add_argument('--plugin', action='append', default=[], metavar='FILE', help=about)
+    version = f'mfsr_nb {mfsr_nb.__version__}'
+    about = 'Show the version of the package, and exit'
+    parser.add_argument('--version', action='version', version=version, help=about)
+    return parser
+
+# %% ../nbs/library/59_command.ipynb #cmd00009
+def _registries_of(comment: str) -> dict:
+    "Registries that a comment names: key -> registry"
+    if '{' not in comment:
+        return {}
+    from mfsr_nb.registries import GENERATORS, LOSSES, MASKS
+
+    lists = dict(losses=LOSSES, masks=MASKS, generators=GENERATORS)
+    return {key: registry for key, registry in lists.items() if f'{{{key}}}' in comment}
 
 
 def _fill_in_names(parser: argparse.ArgumentParser) -> None:
     "Replace the names of registries in the help by those of their methods"
     for action in parser._actions:
-        for key, registry in _LISTS.items():
-            if f'{{{key}}}' in (action.help or ''):
-                names = _own_names(registry)
-                action.help = action.help.replace(f'{{{key}}}', ', '.join(names))
+        for key, registry in _registries_of(action.help or '').items():
+            action.help = action.help.replace(f'{{{key}}}', ', '.join(registry.names()))
 
-# %% ../nbs/library/59_command.ipynb #cmd00020
-def _argument(parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
-    "How argparse reads a parameter"
-    # argparse formats the help, so that a percent sign is written twice
-    about, default = comment.replace('%', '%%'), parameter.default
-    if kind is bool:
-        return dict(action='store_true', help=about)
-    if kind == list[str] and default is parameter.empty:
-        return dict(nargs='+', help=about)
-    if kind == list[str]:
-        return dict(action='append', default=[], help=about)
-    if default is parameter.empty:
-        return dict(type=kind, help=about)
-    shown = f' (default: {default})' if default not in ('', None) else ''
-    return dict(type=kind, default=default, help=about + shown)
 
-# %% ../nbs/library/59_command.ipynb #cmd00023
-def parser_of(
-    function: Callable,  # With types and docments
-    with_names: bool = False,  # Fill in the names of registered methods?
-) -> argparse.ArgumentParser:
-    "The parser of a command"
-    parser = argparse.ArgumentParser(prog=function.__name__, description=function.__doc__)
-    kinds, comments = get_type_hints(function), docments(function)
-    for name, parameter in inspect.signature(function).parameters.items():
-        how = _argument(parameter, kinds[name], comments.get(name) or '')
-        has_default = parameter.default is not parameter.empty
-        if has_default and parameter.kind is parameter.POSITIONAL_ONLY:
-            parser.add_argument(name, nargs='?', **how)
-        else:
-            parser.add_argument(f'--{name}' if has_default else name, **how)
-    about = 'A .py file or a module that registers methods; repeatable'
-    parser.add_argument('--plugin', action='append', default=[], metavar='FILE', help=about)
-    if with_names:
-        _fill_in_names(parser)
-    return parser
+def _check_names(function: Callable, options: Mapping[str, Any]) -> None:
+    "Raise `InputError` on the name of a method that is not registered"
+    for name, comment in docments(function).items():
+        registries = _registries_of(comment or '')
+        if registries:
+            from mfsr_nb.registries import check_name
+
+            check_name(options[name], list(registries.values()))
+
+# %% ../nbs/library/59_command.ipynb #cmd00036
+# torch says so by a class of its own on CUDA, and by these words elsewhere
+_MEMORY_WORDS = ("can't allocate memory", 'out of memory')
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    "Did numpy or torch want more memory than there is?"
+    said = isinstance(error, RuntimeError) and any(word in str(error) for word in _MEMORY_WORDS)
+    return said or isinstance(error, MemoryError)
 
 # %% ../nbs/library/59_command.ipynb #cmd00011
 # Errors of the file system that the user can solve
@@ -142,7 +229,29 @@ def exit_code(
         remedy = 'free some space or choose another destination'
         _report(name, f'{error.filename or "disk"}: {error.strerror}: {remedy}')
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _report(name, 'out of memory: use a smaller --batch-size, or another --device')
+        return 2
     return 0
+
+# %% ../nbs/library/59_command.ipynb #cmd00038
+def _run_words(function: Callable, words: Sequence[str], prog: str = '') -> None:
+    "Run the function of a command as the words say; raises `InputError`"
+    words = _with_hyphens(words)
+    _load_given_plugins(words)
+    parser = parser_of(function, prog)
+    parser.refuse_unknown(words)
+    if {'-h', '--help'} & {*words}:
+        _fill_in_names(parser)
+    options = vars(parser.parse_args(words))
+    del options['plugin']
+    _check_names(function, options)
+    parameters = inspect.signature(function).parameters.values()
+    names = [o.name for o in parameters if o.kind is o.POSITIONAL_ONLY]
+    first = [options.pop(name) for name in names]
+    function(*first, **options)
 
 # %% ../nbs/library/59_command.ipynb #cmd00012
 COMMANDS: dict[str, Callable] = {}
@@ -154,20 +263,11 @@ def command(
     """The function as a console script; its `main` takes the words of a command line.
 
     `call` does, too, but raises what `main` reports."""
+    run_words = functools.partial(_run_words, function)
 
-    def run_words(words: Sequence[str]) -> None:
-        words = [_with_underscores(word) for word in words]
-        _load_given_plugins(words)
-        parser = parser_of(function, with_names=bool({'-h', '--help'} & {*words}))
-        options = vars(parser.parse_args(words))
-        del options['plugin']
-        parameters = inspect.signature(function).parameters.values()
-        names = [o.name for o in parameters if o.kind is o.POSITIONAL_ONLY]
-        first = [options.pop(name) for name in names]
-        function(*first, **options)
-
-    def main(words: Sequence[str]) -> int:
-        return exit_code(function.__name__, functools.partial(run_words, words))
+    def main(words: Sequence[str], prog: str = '') -> int:
+        name = prog or function.__name__
+        return exit_code(name, functools.partial(run_words, words, prog))
 
     @functools.wraps(function)
     def run(*args, **kwargs):
@@ -180,23 +280,33 @@ def command(
     return run
 
 # %% ../nbs/library/59_command.ipynb #cmd00018
-def _overview() -> str:
-    "All commands with their first line"
-    width = max(map(len, COMMANDS))
-    lines = [f'  {name:{width}}  {run.__doc__}' for name, run in sorted(COMMANDS.items())]
-    return '\n'.join(['commands (`mfsr NAME` or `mfsr_NAME`, each with --help):', *lines])
+def _overview(groups: Mapping[str, Sequence[str]]) -> str:
+    "All commands with their first line, those of no group last"
+    rest = sorted({*COMMANDS}.difference(*groups.values()))
+    width, lines = max(map(len, COMMANDS)), ['usage: mfsr NAME ...  (each with --help)']
+    for title, names in [*groups.items(), ('Others', rest)]:
+        own = [name for name in names if name in COMMANDS]
+        lines += ['', f'{title}:'] if own else []
+        for name in own:
+            shown = name.removeprefix('mfsr_')
+            lines.append(f'  {shown:{width - 4}} {COMMANDS[name].__doc__}')
+    return '\n'.join(lines)
 
 
 def dispatch(
     words: Sequence[str],  # The name of a command without its prefix, and its arguments
+    groups: Mapping[str, Sequence[str]] = {},  # Commands in the order in which they are listed
 ) -> int:
     "Run a command by its short name; without one, list all"
     if not words or words[0] in ('-h', '--help'):
-        print(_overview())
+        print(_overview(groups))
+        return 0
+    if words[0] == '--version':
+        print(f'mfsr_nb {mfsr_nb.__version__}')
         return 0
     name = 'mfsr_' + words[0].removeprefix('mfsr_').replace('-', '_')
     if name not in COMMANDS:
         names = [known.removeprefix('mfsr_') for known in COMMANDS]
         _report('mfsr', f'unknown command {words[0]!r}: {closest(words[0], names)}')
         return 2
-    return COMMANDS[name].main(words[1:])
+    return COMMANDS[name].main(words[1:], 'mfsr ' + name.removeprefix('mfsr_'))

@@ -21,7 +21,7 @@ from .core import FULL, InputError
 from .data.audit import report_text
 from .data.dataset import read
 from .data.left_out import LEFT_OUT
-from .data.loading import open_square
+from .data.squares import open_square
 from .engine.files import atomic_write
 from .engine.weights import open_tensors
 from .plots import figure_bytes, image_sheet

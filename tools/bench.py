@@ -39,6 +39,7 @@ BENCHES = dict(
     card=training.card,
     protocol=training.protocol,
     memory=training.memory,
+    gallery=training.gallery,
     recognizer=training.recognizer,
     losses=training.losses,
     dcr=training.dcr,

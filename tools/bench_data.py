@@ -219,7 +219,7 @@ class PlainImages:
     def __getitem__(self, rows: list[int]) -> object:
         import torch
 
-        from mfsr_nb.data.loading import to_square
+        from mfsr_nb.data.squares import to_square
 
         images = [Image.open(self.paths[index]).convert('RGB') for index in rows]
         return torch.from_numpy(np.stack([to_square(image, self.size) for image in images]))

@@ -102,6 +102,87 @@ def memory() -> Rows:
     )
 
 
+# ---- galleries
+
+
+def random_units(number: int, seed: int) -> np.ndarray:
+    "Vectors of unit length (number, 512), made in blocks to need no other memory"
+    rng, x = np.random.default_rng(seed), np.empty((number, 512), np.float32)
+    for block in np.array_split(x, max(1, number // 10_000)):
+        block[:] = unit(rng.standard_normal(block.shape, dtype=np.float32))
+    return x
+
+
+def numpy_best(probe: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
+    "The best k rows of each probe from the full product"
+    scores = probe @ vectors.T
+    best = np.argpartition(scores, -k, axis=1)[:, -k:]
+    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1)
+    return np.take_along_axis(best, order, 1)
+
+
+SEARCH_BESIDE = """
+import json
+import resource
+import sys
+
+sys.path.insert(0, 'tools')
+from bench_training import numpy_best, random_units
+from mfsr_nb.recognition.nearest import nearest
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+vectors, probe = random_units(1_000_000, 0), random_units(256, 1)
+search = dict(ours=nearest, theirs=numpy_best)[sys.argv[1]]
+# libraries allocate in their first call
+search(probe[:1], vectors[:1000], 6)
+held = peak()
+search(probe, vectors, 6)
+print(peak() - held)
+"""
+
+
+def added_memory(side: str) -> float:
+    "MB that a search needs beside the vectors, in a process of its own"
+    command = [sys.executable, '-c', SEARCH_BESIDE, side]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if result.returncode:
+        sys.exit(f'the search in a million vectors failed: {result.stderr.strip()}')
+    return float(result.stdout)
+
+
+def gallery() -> Rows:
+    "The best six of a million vectors: time and memory, against numpy's full product"
+    from mfsr_nb.recognition.nearest import nearest
+
+    vectors, probe = random_units(1_000_000, 0), random_units(256, 1)
+    against = "numpy's full product and argpartition"
+    assert (nearest(probe[:32], vectors).row == numpy_best(probe[:32], vectors, 6)).all()
+    for storage in ('float32', 'float16'):
+        stored = vectors.astype(storage, copy=False)
+        seconds = in_turns(
+            lambda stored=stored: nearest(probe, stored),
+            lambda: numpy_best(probe, vectors, 6),
+            rounds=3,
+        )
+        what = f'best 6 of 1,000,000 x 512 for 256 probes, exact, {storage}'
+        note = f'vectors {stored.nbytes / 2**20:,.0f} MB'
+        yield row(what, against, seconds, count=256, unit='probes/s', note=note)
+    ours, theirs = added_memory('ours'), added_memory('theirs')
+    yield dict(
+        what='the same, float32: memory beside the vectors',
+        against=against,
+        unit='MB',
+        ours=ours,
+        theirs=theirs,
+        ratio=ours / theirs,
+        note='each in a process of its own',
+    )
+
+
 # ---- recognition
 
 

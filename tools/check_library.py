@@ -18,14 +18,26 @@ from common import ROOT, get_config, short_name
 LIB = get_config().lib_path
 # A module imports from its own tier and from those before it.
 TIERS = (
-    ('core', 'registries', 'schema', 'yaml_lines', 'presets', 'stats', 'augment', 'plots'),
+    (
+        'core',
+        'registries',
+        'schema',
+        'yaml_lines',
+        'presets',
+        'stats',
+        'augment',
+        'plots',
+        'rate_plots',
+    ),
     ('engine', 'world', 'protocol'),
     ('data',),
     ('masks',),
     ('recognition',),
     ('generators',),
+    ('model_card', 'export'),
     ('study',),
-    ('command', 'cli_data', 'cli', 'start_page', 'cli_start', 'testing'),
+    ('command', 'cli_data', 'cli_train', 'cli', 'cli_export', 'cli_faces'),
+    ('start_page', 'cli_start', 'testing'),
 )
 TIER_OF = {}
 for number, wings in enumerate(TIERS):

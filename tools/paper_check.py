@@ -282,7 +282,7 @@ class Check:
 
     def plan(self) -> None:
         "The plan holds the rows"
-        result = self.runner.succeed([*self.main_rows(), '--dry_run'])
+        result = self.runner.succeed([*self.main_rows(), '--dry-run'])
         must(
             'Softmax+KP-SYN' in result.output,
             'crops of 112 pixels have their landmarks in known places, so that KP-SYN should '

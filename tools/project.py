@@ -33,9 +33,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from common import ROOT
 from mfsr_nb.core import hardware
 from mfsr_nb.data.decoding import decode
-from mfsr_nb.data.loading import to_square
+from mfsr_nb.data.squares import to_square
+from mfsr_nb.engine.devices import has_bf16
 from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.engine.fit import has_bf16
 from mfsr_nb.generators.attribute_gans import (
     AttributeGAN,
     AttributeGANLoss,

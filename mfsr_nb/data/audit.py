@@ -32,7 +32,7 @@ from mfsr_nb.data.cropped import (
 from .dataset import counts, open_pixels, read, read_bytes
 from .decoding import DecodeError, decode
 from .left_out import FALLBACK
-from .loading import open_square
+from .squares import open_square
 from ..engine.files import atomic_write
 from ..plots import figure, image_sheet
 

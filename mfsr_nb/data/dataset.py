@@ -138,7 +138,7 @@ def summary(
 
 # %% ../../nbs/library/22_dataset.ipynb #6f28a95e
 _CONTAINER = re.compile(r'(.+\.((?i:rec|bin)))#(\d+)')
-_UNREADABLE = 'mend or remove it, or use --skip_bad'
+_UNREADABLE = 'mend or remove it, or use --skip-bad'
 
 
 def _record_bytes(path, file, kind, number):
@@ -411,10 +411,10 @@ def read_bin(
     file: str | Path,  # A `.bin` of verification pairs
 ) -> pd.DataFrame:
     "Pairs of a pairs file -> `left`, `right` (keys `0`, `1`, ...), `same`, `set` (ten, in order)"
-    same = open_bin(file).same
-    i = np.arange(len(same))
-    left, right = (2 * i).astype(str), (2 * i + 1).astype(str)
-    return pd.DataFrame(dict(left=left, right=right, same=same, set=i * 10 // max(len(i), 1)))
+    from mfsr_nb.protocol.pair_lists import consecutive_pairs
+
+    pairs = consecutive_pairs(open_bin(file).same)
+    return pairs.astype(dict(left=str, right=str))
 
 # %% ../../nbs/library/22_dataset.ipynb #0f61f044
 def _without_ending(keys):

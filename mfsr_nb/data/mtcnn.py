@@ -29,6 +29,7 @@ from mfsr_nb.data.windows import (
     suppress_inner,
     to_squares,
 )
+from ..engine.devices import pick_device
 
 # %% ../../nbs/library/24_mtcnn.ipynb #33bddb65
 class _Net(nn.Module):
@@ -147,14 +148,6 @@ def _weights_folder(weights):
     return Path(spec.submodule_search_locations[0]) / 'data' if spec else None
 
 
-def _device(device):
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        return torch.empty(1, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f'device {device}: not available here: use cpu') from error
-
-
 def _load_weights(net, path):
     try:
         net.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
@@ -179,7 +172,7 @@ def load_mtcnn(
             "MTCNN's weights are not here: pip install --no-deps facenet-pytorch "
             '(its pins are too old to follow), or give their folder'
         )
-    device = _device(device)
+    device = pick_device(device)
     mtcnn = MTCNN(**kwargs)
     for name in names:
         _load_weights(getattr(mtcnn, name), folder / f'{name}.pt')

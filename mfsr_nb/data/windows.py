@@ -64,8 +64,12 @@ def suppress(
     "Indices that non-maximum suppression keeps in each image, by descending score"
     if not len(box):
         return image
-    shift = image * ((box.max() - box.min()).double() + 1)
-    return nms(box + shift[:, None], score.double(), overlap)
+    device = box.device
+    # Apple's GPUs have no double precision
+    place = 'cpu' if box.device.type == 'mps' else device
+    box, score, image = box.to(place).double(), score.to(place).double(), image.to(place)
+    shift = image * (box.max() - box.min() + 1)
+    return nms(box + shift[:, None], score, overlap).to(device)
 
 
 def _overlap_of_smaller(box):

@@ -28,8 +28,9 @@ from torch import nn
 
 from ..core import InputError, cpu_threads
 from ..data.loading import SomeRows, Streamed
+from ..engine.devices import has_bf16, pick_device
 from ..engine.files import atomic_write
-from ..engine.fit import adam, has_bf16, pick_device, step_learner, train_or_resume
+from ..engine.fit import adam, step_learner, train_or_resume
 from ..engine.loaders import StepLoader, step_dls
 from ..engine.weights import load_weights
 from mfsr_nb.generators.networks import (
@@ -463,7 +464,8 @@ def _summary_writer(folder):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError(
-            'TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out'
+            'TensorBoard is not installed: pip install "mfsr_nb[tensorboard]", '
+            'or leave --tensorboard out'
         ) from error
     return SummaryWriter(folder)
 

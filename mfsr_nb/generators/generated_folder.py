@@ -26,8 +26,8 @@ import torch
 from ..core import InputError
 from ..data.dataset import open_pixels, read_bytes
 from ..data.left_out import Chosen, choose_faces
-from ..data.loading import to_square
-from ..engine.fit import pick_device
+from ..data.squares import to_square
+from ..engine.devices import pick_device
 from ..engine.weights import file_hash
 from ..masks.mask_folder import FolderResult, Masker, fill_folder
 from ..presets import load_preset

@@ -21,8 +21,8 @@ import torch
 
 from ..core import InputError
 from ..data.dataset import open_pixels, read
-from ..data.loading import points_to_square, to_square
 from ..data.readers import landmarks, read_generated
+from ..data.squares import points_to_square, to_square
 from ..engine.files import atomic_write, read_records
 from .masking import kp_cvx, landmarks68
 from ..presets import load_preset

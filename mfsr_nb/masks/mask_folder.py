@@ -123,8 +123,8 @@ def _landmark_checksums(t):
     return [-1 if points is None else zlib.crc32(points.tobytes()) for points in landmarks(t)]
 
 
-def _with_detected_points(t, part):
-    five = detect_points(t, part).points.reshape(-1, 10)
+def _with_detected_points(t, part, device, batch):
+    five = detect_points(t, part, device, batch).points.reshape(-1, 10)
     found = {column: five[:, i] for i, column in enumerate(_MARKS[:10])}
     rows = t.drop(columns=[column for column in _MARKS if column in t])
     return rows.assign(landmarks_from='mtcnn', **found)
@@ -147,8 +147,11 @@ class AdHoc(Masker):
         seed: int = 0,  # Non-negative; determines the random numbers
         landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
         no_face: str = 'skip',  # Images in which `mtcnn` finds no face: `skip`, or refuse them
+        device: str = '',  # Of `mtcnn`, see `pick_device`
+        batch: int = 64,  # Images that `mtcnn` sees at a time
         **options,  # Of the method
     ):
+        self.device, self.batch = device, batch
         self.options = dict(MASKS.settings(method, options))
         self.needs, self.how = MASKS[method].needs_landmarks, landmarks
         self.leaves_out = self.needs and landmarks == 'mtcnn' and no_face == 'skip'
@@ -172,7 +175,8 @@ class AdHoc(Masker):
     def ready(self, todo: pd.DataFrame, mine: pd.DataFrame, part: Path) -> pd.DataFrame:
         if self.how != 'mtcnn' or not self.needs:
             return todo
-        return _with_detected_points(mine, part).loc[todo.index]
+        found = _with_detected_points(mine, part, self.device, self.batch)
+        return found.loc[todo.index]
 
     def __call__(self, rows: pd.DataFrame, dest: Path, skip_bad: bool) -> list[dict | str]:
         out, points = [], landmarks(rows)
@@ -429,9 +433,11 @@ def mask_folder(
     domain: str = 'full',  # full: only full faces are masked; all: masked ones too
     choose: Callable[[pd.DataFrame], Chosen] = choose_faces,  # Which rows to leave out
     no_face: str = 'skip',  # Images in which `mtcnn` finds no face: `skip`, or refuse them
+    device: str = '',  # Of `mtcnn`, see `pick_device`
+    batch: int = 64,  # Images that `mtcnn` sees at a time
     **options,  # Of the method
 ) -> FolderResult:
     "`fill_folder` by a method without learning"
-    masker = AdHoc(method, seed, landmarks, no_face, **options)
+    masker = AdHoc(method, seed, landmarks, no_face, device=device, batch=batch, **options)
     how = dict(skip_bad=skip_bad, domain=domain, workers=workers, choose=choose)
     return fill_folder(src, dest, masker, **how)

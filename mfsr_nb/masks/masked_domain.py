@@ -25,9 +25,9 @@ from ..core import FULL, InputError, distributed_info, progress
 from ..data.align import align
 from ..data.dataset import load_image
 from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces
-from ..data.loading import open_square
 from ..data.readers import landmarks
-from ..engine.fit import pick_device
+from ..data.squares import open_square
+from ..engine.devices import pick_device
 from .unet import load_unet
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000006

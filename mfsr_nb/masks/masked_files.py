@@ -54,7 +54,7 @@ def _write_image(path, suffix, image, flags):
     h, w = image.shape[:2]
     if max(h, w) > _MOST_PIXELS:
         raise InputError(
-            f'{path}: a JPEG cannot hold {w} x {h} pixels: leave it out with --skip_bad'
+            f'{path}: a JPEG cannot hold {w} x {h} pixels: leave it out with --skip-bad'
         )
     data = cv2.imencode(suffix, image, flags)[1]
     try:

@@ -18,9 +18,9 @@ from ..core import FULL, InputError
 from ..data.align import ARCFACE, five_points
 from ..data.dataset import open_pixels
 from ..data.find_faces import find_landmarks
-from ..data.loading import points_to_square
 from ..data.mtcnn import load_mtcnn
 from ..data.readers import landmarks
+from ..data.squares import points_to_square
 from ..engine.files import atomic_write
 from .validation import search_rows
 

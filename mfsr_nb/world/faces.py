@@ -144,7 +144,7 @@ def _draw_batches(world, faces):
     table, size, on_cpu = faces.table, world.size, world.device.type == 'cpu'
     head, pages = _canvas(world.canvas, world.device)
     pixels = world.pixels if on_cpu else 20 * world.pixels
-    batches = list(_batches(table, max(1, pixels // world.canvas**2)))
+    batches = list(_batches(table, world.batch or max(1, pixels // world.canvas**2)))
     order, start = np.concatenate(batches), 0
     params = prepare({name: v[order] for name, v in table.items()}, size, world.device)
     u, v = landmark_map(params)
@@ -277,6 +277,7 @@ class FaceWorld:
         spread: float = 1.0,  # Scale of the differences between views
         framing: Framing = ALIGNED,  # How faces lie in their crops
         workers: int = 0,  # Processes that share large batches; 0 draws in this process
+        batch: int = 0,  # Faces drawn at a time; 0: as many as suit the device
     ):
         if int(seed) < 0:
             raise InputError(f'seed {seed}: use 0 or more')
@@ -286,6 +287,7 @@ class FaceWorld:
         self.device = torch.device(device)
         self.spread = float(spread)
         self.framing = framing
+        self.batch = int(batch)
         self.workers = int(workers) if self.device.type == 'cpu' else 0
         # Images are drawn on a side that is a multiple of 16, and cropped.
         self.canvas = round_up(self.size, 16)

@@ -319,7 +319,8 @@ def write_world(
     world: World | None,  # Of a preset
     parts: list | None = None,  # Names out of `world_parts`; all but casia_true when left out
     workers: int | None = None,  # Processes that draw: as many as cores when left out, 0 for none
-    device: str = 'cpu',  # On cuda, this process draws
+    device: str = 'cpu',  # On a GPU, this process draws
+    batch: int = 0,  # Faces drawn at a time; 0: as many as suit the device
     shard: int = 128,  # Images between two points where a stopped write continues
 ) -> dict:
     "Write what is missing of a study; returns its manifest; raises `InputError`"
@@ -328,7 +329,7 @@ def write_world(
     wanted = dict(world=settings(world), drawing=DRAWING)
     manifest = _open_manifest(root, wanted)
     missing = [name for name in names if not _is_complete(root, name, plan[name], manifest)]
-    options = dict(seed=world.seed, size=world.size, device=device)
+    options = dict(seed=world.seed, size=world.size, device=device, batch=batch)
     shards = []
     for name in missing:
         shards += _shards(root, name, plan[name], shard, options)
