@@ -49,6 +49,18 @@ def _check_gan(preset: Any, method: str, seed: int, steps: int) -> None:
     generator_settings(preset, method)
 
 
+def _generator_preset(name: str, method: str, sets: Sequence[str], batch_size: int) -> Any:
+    "The preset, with another size of the batch in the section of the method"
+    from mfsr_nb.presets import load_preset
+    from mfsr_nb.registries import GENERATORS
+
+    check_number('batch_size', batch_size, 0, 'a positive number')
+    base = GENERATORS[method].of or method
+    section = 'iamgan' if base == 'iamgan' else f'generators.{base}'
+    given = [f'{section}.batch_size={batch_size}'] if batch_size else []
+    return load_preset(name, [*sets, *given])
+
+
 def _check_networks(method: str, masked: str, segmentation: str, classifier: str) -> str | None:
     "The source of the segmentation network; None for methods that need neither network"
     from mfsr_nb.recognition.recognizer import load_recognizer
@@ -92,9 +104,10 @@ def mfsr_gan(
     seed: int = 0,  # Initialization and batches
     samples: int = 0,  # Steps between sample images; 0: a tenth of the run
     tensorboard: bool = False,  # Write for TensorBoard as well?
+    batch_size: int = 0,  # Images in a batch; 0: as in the preset
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     skip_bad: bool = False,  # Leave out unreadable images?
-    # A setting of the preset, such as iamgan.batch_size=4; repeatable
+    # A setting of the preset, such as iamgan.optimizer.lr=1e-3; repeatable
     set: list[str] = (),
 ) -> None:
     "Train a generator that puts masks on full faces (sections 4.1 and 5.4)"
@@ -102,10 +115,9 @@ def mfsr_gan(
 
     from mfsr_nb.engine.devices import pick_device
     from mfsr_nb.generators import pipeline
-    from mfsr_nb.presets import load_preset
 
     # everything that can be refused is refused before anything is trained
-    loaded = load_preset(preset, set)
+    loaded = _generator_preset(preset, method, set, batch_size)
     _check_gan(loaded, method, seed, steps)
     pipeline.assert_not_inside(dest, full, masked)
     pick_device(device)
