@@ -49,18 +49,6 @@ def _check_gan(preset: Any, method: str, seed: int, steps: int) -> None:
     generator_settings(preset, method)
 
 
-def _generator_preset(name: str, method: str, sets: Sequence[str], batch_size: int) -> Any:
-    "The preset, with another size of the batch in the section of the method"
-    from mfsr_nb.presets import load_preset
-    from mfsr_nb.registries import GENERATORS
-
-    check_number('batch_size', batch_size, 0, 'a positive number')
-    base = GENERATORS[method].of or method
-    section = 'iamgan' if base == 'iamgan' else f'generators.{base}'
-    given = [f'{section}.batch_size={batch_size}'] if batch_size else []
-    return load_preset(name, [*sets, *given])
-
-
 def _check_networks(method: str, masked: str, segmentation: str, classifier: str) -> str | None:
     "The source of the segmentation network; None for methods that need neither network"
     from mfsr_nb.recognition.recognizer import load_recognizer
@@ -85,6 +73,18 @@ def _write_cards(dest: str, preset: str, *sources: str) -> None:
         weights = Path(dest) / folder / 'weights.safetensors'
         if weights.is_file():
             write_card(weights, **facts)
+
+# %% ../nbs/library/60_cli.ipynb #60e00002
+def _generator_preset(name: str, method: str, sets: Sequence[str], batch_size: int) -> Any:
+    "The preset, with another size of the batch in the section of the method"
+    from mfsr_nb.presets import load_preset
+    from mfsr_nb.registries import GENERATORS
+
+    check_number('batch_size', batch_size, 0, 'a positive number')
+    base = GENERATORS[method].of or method
+    section = 'iamgan' if base == 'iamgan' else f'generators.{base}'
+    given = [f'{section}.batch_size={batch_size}'] if batch_size else []
+    return load_preset(name, [*sets, *given])
 
 # %% ../nbs/library/60_cli.ipynb #a6000007
 @command
