@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test check render readme lab docs bench wheel hooks clean
+.PHONY: help install reproduce test check render readme lab docs bench stream faults wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,12 @@ docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is instal
 
 bench: $(STAMP)  ## measure speed and memory, each against a tool in common use
 	python tools/bench.py $(ARGS)
+
+stream: $(STAMP)  ## time and memory of a data set of 3.3 million images
+	python tools/stream.py $(ARGS)
+
+faults: $(STAMP)  ## kill, fill, damage and exchange: what the commands do (root, Linux)
+	python tools/faults.py $(ARGS)
 
 wheel: $(STAMP)  ## build the package, install it alone with the newest dependencies, and use it
 	python tools/wheel_check.py --uv $(UV)

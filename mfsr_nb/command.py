@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 from fastcore.docments import docments
 
 import mfsr_nb
-from .core import InputError, closest, similar
+from .core import InputError, Stopped, closest, end_with_torchrun, similar
 
 # %% ../nbs/library/59_command.ipynb #cmd00006
 def _with_hyphens(words: Sequence[str]) -> list[str]:
@@ -190,27 +190,35 @@ def _is_out_of_memory(error: Exception) -> bool:
     return said or isinstance(error, MemoryError)
 
 # %% ../nbs/library/59_command.ipynb #cmd00011
-# Errors of the file system that the user can solve
-_DISK_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EROFS,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-)
+# What to do about errors of the file system
+_FREE_SPACE = 'free some space or choose another destination'
+_OTHER_PLACE = 'choose another destination, or change its rights'
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE_SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _OTHER_PLACE),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), 'choose another destination'),
+    errno.ENOENT: 'check the path, and whether something was removed meanwhile',
+    errno.EMFILE: 'allow more open files (ulimit -n), or use fewer workers',
+}
+_LOOK_AT_DISK = 'look at that disk, then run the same command again'
+
+# %% ../nbs/library/59_command.ipynb #cmd00041
+def _disk_problem(error: OSError) -> str:
+    "The file, what the system says, and the remedy"
+    remedy = _REMEDIES.get(error.errno, _LOOK_AT_DISK)
+    return f'{error.filename or "disk"}: {error.strerror}: {remedy}'
 
 
 def _report(name: str, why: str) -> None:
     print(f'{name}: {why}', file=sys.stderr)
 
-
+# %% ../nbs/library/59_command.ipynb #cmd00141
 def exit_code(
     name: str,  # Of the command
     action: Callable[[], object],  # What it does
-) -> int:  # 0, or 2 for a mistake of the user, 130 for Ctrl-C, 141 for a closed pipe
+) -> int:  # 0, or 2 for a mistake of the user, 130 for Ctrl-C, 143 for SIGTERM, 141: closed pipe
     "Run a command and report problems in one line; what is a bug is raised"
+    end_with_torchrun()
     try:
         action()
     except InputError as error:
@@ -220,14 +228,17 @@ def exit_code(
         # whoever read our output through a pipe has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Stopped:
+        _report(name, 'stopped by SIGTERM; run the same command again to continue')
+        return 143
     except KeyboardInterrupt:
         _report(name, 'stopped; run the same command again to continue')
         return 130
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        # libraries raise it for other reasons, too, without a number
+        if error.errno is None:
             raise
-        remedy = 'free some space or choose another destination'
-        _report(name, f'{error.filename or "disk"}: {error.strerror}: {remedy}')
+        _report(name, _disk_problem(error))
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):

@@ -119,11 +119,23 @@ _KINDS = {
 
 
 def _looks_like_number(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
         float(value)
-    except (TypeError, ValueError):
+    except ValueError:
         return False
-    return isinstance(value, str)
+    return True
+
+
+def _shown(value: Any) -> str:
+    "A value that is short, for a message"
+    try:
+        text = repr(value)
+    except ValueError:
+        # a whole number of thousands of digits
+        return ''
+    return f' {text}' if len(text) < 60 else ''
 
 
 def _expected(kind: str, value: Any, message: str) -> str:
@@ -161,11 +173,10 @@ def first_problem(
         return Problem(keys, f': unknown setting: {remedy}')
     if kind == 'missing':
         return Problem(keys, ': is missing: add it')
-    shown = f' {value!r}' if len(repr(value)) < 60 else ''
     same = [other for other in problems if _without_tags(other['loc']) == keys]
     wanted = [_expected(other['type'], value, other['msg']) for other in same]
     remedy = ' or '.join([wanted[0], *(text.removeprefix('use ') for text in wanted[1:])])
-    return Problem(keys, f'{shown}: {remedy}')
+    return Problem(keys, f'{_shown(value)}: {remedy}')
 
 # %% ../nbs/library/01a_registries.ipynb #regs0011
 def _comments(make: Callable) -> dict[str, str]:
@@ -555,7 +566,7 @@ GENERATORS = Registry(
     'generator',
     modules=('mfsr_nb.generators.iamgan', 'mfsr_nb.generators.attribute_gans'),
     shown='iamgan stargan attgan sagan',
-    others='cyclegan iamgan_wo_rec iamgan_wo_cls iamgan_log iamgan_scratch iamgan_sum',
+    others='cyclegan iamgan_wo_rec iamgan_wo_cls iamgan_log iamgan_scratch iamgan_sum iamgan_z',
     # does it need a segmentation network and a classifier of the full faces?
     helpers=False,
     # makes the network from the header of its weights

@@ -4,21 +4,19 @@
 
 # %% auto #0
 __all__ = ['LARGE', 'expect_input_error', 'forget', 'forget_plugins', 'Captured', 'CommandResult', 'captured', 'run_command',
-           'imported_by', 'same', 'assert_close', 'file_hashes', 'folder_hash', 'json_lines', 'temp_folder', 'kill_at',
-           'expect_interrupt', 'spy_on_steps', 'Timed', 'timed', 'launch_script', 'launch_forks', 'encode_image',
-           'write_images', 'ToyEmbeddings', 'toy_embeddings', 'Faces', 'tiny_faces', 'write_faces', 'Batch',
-           'random_batch', 'mask_iou', 'tiny_study']
+           'imported_by', 'same', 'assert_close', 'names_in', 'file_hashes', 'folder_hash', 'json_lines', 'temp_folder',
+           'kill_at', 'expect_interrupt', 'spy_on_steps', 'Timed', 'timed', 'encode_image', 'write_images',
+           'ToyEmbeddings', 'toy_embeddings', 'Faces', 'tiny_faces', 'write_faces', 'Batch', 'random_batch', 'mask_iou',
+           'tiny_study']
 
 # %% ../nbs/library/testing.ipynb #t0000004
 import contextlib
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,7 +45,8 @@ def expect_input_error(
         message = str(error)
     else:
         raise AssertionError(f'no InputError; expected one with {words}')
-    assert '\n' not in message, f'more than one line: {message!r}'
+    # a line break arrives escaped
+    assert r'\n' not in message, f'more than one line: {message!r}'
     missing = [word for word in words if word not in message]
     assert not missing, f'the message lacks {missing}: {message!r}'
     return message
@@ -188,6 +187,13 @@ def assert_close(
     assert gap <= eps, f'differ by {gap:.3g}, more than {eps:g}'
 
 # %% ../nbs/library/testing.ipynb #t0000020
+def names_in(
+    folder: str | Path,  # a folder
+) -> list[str]:  # sorted
+    "Names of the files and folders in a folder, without hidden ones such as locks"
+    return sorted(path.name for path in Path(folder).glob('[!.]*'))
+
+
 def file_hashes(
     root: str | Path,  # a folder
     ignore: Sequence[str] = ('.lock',),  # names of files to leave out
@@ -309,101 +315,6 @@ def timed(
         value = call()
         seconds.append(time.perf_counter() - start)
     return Timed(value, min(seconds))
-
-# %% ../nbs/library/testing.ipynb #t0000036
-def _free_port() -> int:
-    "A TCP port that nobody uses at present"
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return server.getsockname()[1]
-
-
-def _environment(**variables: Any) -> dict[str, str]:
-    "This process's variables with one thread, the modules that it finds, and `variables`"
-    import mfsr_nb
-
-    paths = [str(Path(mfsr_nb.__file__).resolve().parents[1]), *filter(None, sys.path)]
-    variables |= dict(OMP_NUM_THREADS=1, OMP_WAIT_POLICY='passive')
-    variables |= dict(PYTHONPATH=os.pathsep.join(paths))
-    return os.environ | {name: str(value) for name, value in variables.items()}
-
-
-def _ranks(rank: int, world: int) -> dict[str, int]:
-    "The variables that tell a process which one of a launch it is"
-    return dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
-
-
-def _start(command: Sequence[str], **variables: Any) -> subprocess.Popen:
-    "Start a Python process whose output is kept"
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, *command], env=_environment(**variables), **pipes)
-
-
-def _finish(processes: Sequence[subprocess.Popen], timeout: float) -> list[str]:
-    "Outputs of the processes; raises `AssertionError` with the first error"
-    try:
-        said = [process.communicate(timeout=timeout) for process in processes]
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-    for process, (_, err) in zip(processes, said):
-        assert process.returncode == 0, f'exit code {process.returncode}:\n{err[-2000:]}'
-    return [out for out, _ in said]
-
-# %% ../nbs/library/testing.ipynb #t0000037
-def launch_script(
-    script: str,  # Python code
-    *args: Any,  # its arguments, `sys.argv[1:]`
-    world: int = 2,  # how many processes
-    torchrun: bool = False,  # started by torchrun, whose output is one text?
-    timeout: float = 300.0,  # seconds
-) -> list[str]:  # what each process printed
-    "Run a script in `world` processes; raises `AssertionError` where one of them fails"
-    with temp_folder() as folder:
-        path = folder / 'script.py'
-        path.write_text(script, encoding='utf-8')
-        command = [str(path), *map(str, args)]
-        if torchrun:
-            options = ['--standalone', '--nproc_per_node', str(world)]
-            return _finish([_start(['-m', 'torch.distributed.run', *options, *command])], timeout)
-        meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=_free_port())
-        processes = [_start(command, **_ranks(rank, world), **meet) for rank in range(world)]
-        return _finish(processes, timeout)
-
-# %% ../nbs/library/testing.ipynb #t0000041
-def _run_as(connection: Any, call: Callable[[], Any], rank: int, world: int) -> None:
-    "In a forked process: run `call` as one rank of a launch, and send its value, or its error"
-    ranks = _ranks(rank, world) | dict(MASTER_PORT=1)
-    os.environ.update({name: str(value) for name, value in ranks.items()})
-    torch.set_num_threads(1)
-    try:
-        connection.send(call())
-    except Exception as error:
-        connection.send(error)
-    finally:
-        # without cleaning up what it has from its parent
-        os._exit(0)
-
-
-def launch_forks(
-    call: Callable[[], Any],  # for every process; its value must be picklable
-    ranks: Sequence[int] = (0, 1),  # that run, at the same time
-    world: int = 2,  # how many processes the launch has, those that do not run included
-) -> list:  # the value of each, or the exception that it raised
-    "Run a function in forked processes, each with the rank that a launch would give it"
-    fork = multiprocessing.get_context('fork')
-    running = []
-    for rank in ranks:
-        here, there = fork.Pipe()
-        process = fork.Process(target=_run_as, args=(there, call, rank, world))
-        process.start()
-        running.append((process, here))
-    values = []
-    for process, here in running:
-        values.append(here.recv())
-        process.join()
-    return values
 
 # %% ../nbs/library/testing.ipynb #t0000044
 def encode_image(
@@ -570,7 +481,7 @@ def tiny_study(
     **changes: Any,  # nested settings that replace those of the tiny study
 ) -> dict:  # settings beside the preset smoke
     "Settings of the smallest study that runs every kind of row"
-    world = dict(size=32, seg=dict(images=12))
+    world = dict(size=32, seg=dict(images=12), wear=dict(images=8))
     world |= dict(casia=dict(identities=8, images=4), rec=dict(identities=6, full=2, masked=2))
     schedule = dict(casia=dict(steps=4, milestones=[2, 3]))
     steps = {name: dict(steps=2) for name in ('stargan', 'attgan', 'sagan')}

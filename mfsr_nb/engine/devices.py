@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import torch
 
-from ..core import InputError, hardware
+from ..core import InputError, hardware, local_rank
 
 # %% ../../nbs/library/31b_devices.ipynb #dev00006
 DEVICE_VARIABLE = 'MFSR_DEVICE'
@@ -44,7 +44,7 @@ def _choose(device: str, available: Sequence[str]) -> str:
     kind, index = found.type, found.index
     if kind == 'cuda':
         # of several processes, each has a GPU of its own
-        index = int(os.environ.get('LOCAL_RANK', 0)) if index is None else index
+        index = local_rank() if index is None else index
         kind = f'cuda:{index}'
     if kind not in available:
         raise InputError(f'device {kind}: not available here: use {" or ".join(available)}')

@@ -17,6 +17,7 @@ from fastai.torch_core import get_model
 from fastcore.basics import chunked
 
 from ..core import distributed_info
+from .processes import end_with_parent
 
 # %% ../../nbs/library/31a_loaders.ipynb #1a0ad005
 class BatchLoader(DataLoader):
@@ -31,6 +32,10 @@ class BatchLoader(DataLoader):
     ):
         super().__init__(dataset, bs=bs, **kwargs)
         self.draw = draw
+
+    def wif(self) -> None:
+        "Called in each worker process first, which torch would end seconds after its parent only"
+        end_with_parent()
 
     def new(self, dataset: Any = None, cls: type | None = None, **kwargs) -> 'BatchLoader':
         "A loader like this one, with some changes"
