@@ -42,7 +42,8 @@ from mfsr_nb.data.left_out import (
     write_left_out,
 )
 from .readers import POINTS, join_landmarks, landmarks, read_landmarks
-from ..engine.files import atomic_write, exclusive_lock
+from ..engine.files import atomic_write, exclusive_lock, remove_parts, save_image
+from ..engine.json_files import Record, read_json
 from ..world.faces import FaceWorld
 
 # %% ../../nbs/library/25_align.ipynb #c84c719e
@@ -109,7 +110,11 @@ def warp(
     size: tuple[int, int],  # (width, height) of the result, pixels
     fill: int | tuple = 0,  # Color outside of the image
 ) -> Image.Image:
-    "The image mapped by `m`, bicubic; averaged first if it shrinks below half"
+    """The image mapped by `m`, bicubic; averaged first if it shrinks below half.
+
+    Raises `InputError` where `m` maps the image to a line, or beyond all numbers."""
+    if not 1e-9 < abs(np.linalg.det(m[:, :2])) < 1e9 or not np.isfinite(m).all():
+        raise InputError('landmarks nearly coincide or lie far outside of the image: correct them')
     inverse = np.linalg.inv(np.vstack([m, [0, 0, 1]]))[:2]
     # Our coordinates name the center of a pixel, Pillow's its corner
     inverse[:, 2] += 0.5 - inverse[:, :2] @ (0.5, 0.5)
@@ -310,15 +315,18 @@ _VERSION = 2
 _FILES = ('align.json', 'found.jsonl', RECORD, 'landmarks.csv', LEFT_OUT, '.lock')
 
 
+class _Manifest(Record):
+    "What a run that continues needs of `align.json`"
+
+    source: str = ''
+
+
 def _read_manifest(dest):
     "What `align.json` says; an empty dict if there is none"
     path = dest / 'align.json'
     if not path.is_file():
         return {}
-    try:
-        manifest = dict(json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as error:
-        raise InputError(f'{path}: damaged: remove the folder and run mfsr_align again') from error
+    manifest = read_json(path, _Manifest, 'remove the folder and run mfsr_align again')
     if manifest.get('version') != _VERSION:
         raise InputError(
             f'{dest}: was written by another version of mfsr_align: '
@@ -404,10 +412,9 @@ class Work(NamedTuple):
 
 def _make_crop(row, dest, size):
     "Write a crop; returns the hash of its file"
-    with atomic_write(dest / row.copy_to) as file:
-        crop = warp(load_image(row.path), row.matrix, (size, size))
-        crop.save(file, quality=95, subsampling=0)
-        return content_hash(file)
+    crop, file = warp(load_image(row.path), row.matrix, (size, size)), dest / row.copy_to
+    save_image(file, crop, quality=95, subsampling=0)
+    return content_hash(file)
 
 
 def _remove(dest, paths):
@@ -463,6 +470,7 @@ class AlignedFolder(NamedTuple):
 
 def _write_all(plan, dest, options):
     "Write crops and tables"
+    remove_parts(dest, alone=True, deep=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         record, work = _crop_all(plan, dest, options, pool)
     table = _table(plan.table)

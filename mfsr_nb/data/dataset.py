@@ -68,7 +68,7 @@ def _check_table(table, name, root):
         raise InputError(f'{root}: reader {name} finds no images here: check the path')
     if not table.domain.isin((FULL, MASKED)).all():
         raise InputError(f'{root}: reader {name} gives other domains: use FULL (0) or MASKED (1)')
-    if table.key.duplicated().any():
+    if table.key.nunique() < len(table):
         key = table.key[table.key.duplicated()].iloc[0]
         raise InputError(f'{root}: reader {name} gives {key!r} twice: keys name the images')
 
@@ -98,7 +98,7 @@ def counts(
 ) -> dict:
     "Number of images and identities, by domain"
     full, masked = t.domain == FULL, t.domain == MASKED
-    both = set(t.identity[full]) & set(t.identity[masked])
+    both = set(t.identity[full].unique()) & set(t.identity[masked].unique())
     return dict(
         images=len(t),
         identities=t.identity.nunique(),
@@ -258,10 +258,15 @@ def _pair_lines(file):
     return [line for line in lines if line]
 
 
+def _is_number(word):
+    "Is it a whole number? One of thousands of digits is none, and Python refuses to read it"
+    return word.isdecimal() and len(word) < 19
+
+
 def _sizes(lines):
     "The numbers of the first line, or None where it is a pair"
     first = re.split(r'[\s,;]+', lines[0].strip(' ,;')) if lines else ()
-    if 0 < len(first) < 3 and all(map(str.isdecimal, first)):
+    if 0 < len(first) < 3 and all(map(_is_number, first)):
         return [int(word) for word in first]
     return None
 
@@ -304,7 +309,7 @@ def _named_pair(words, ext):
     if len(words) not in (3, 4):
         return None
     names, numbers = [words[0], words[2 if len(words) == 4 else 0]], [words[1], words[-1]]
-    if not all(map(str.isdecimal, numbers)):
+    if not all(map(_is_number, numbers)):
         return None
     keys = [f'{name}/{name}_{int(number):04d}.{ext}' for name, number in zip(names, numbers)]
     return [*keys, len(words) == 3]

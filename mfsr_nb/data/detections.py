@@ -11,18 +11,25 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from ..core import InputError, progress
 from .dataset import open_pixels, read_bytes
 from .find_faces import DEFAULT_SEARCH, FoundFaces, Search, find_faces
 from .mtcnn import load_mtcnn
 from ..engine.files import atomic_write
+from ..engine.json_files import Record, check_record, parse_json
 
 # %% ../../nbs/library/24b_detections.ipynb #de000006
+_Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 def content_hash(
     path: str | Path,  # Of the table
 ) -> str:
@@ -30,18 +37,28 @@ def content_hash(
     return hashlib.blake2b(bytes(read_bytes(path)), digest_size=16).hexdigest()
 
 
+class _Found(Record):
+    "What a search found in a picture"
+
+    content: str
+    points: Annotated[list[_Point], Field(min_length=5, max_length=5)] | None
+    score: float
+    faces: int
+    turn: int
+
+
 def _read_found(file):
     "Content -> [points or None, score, faces, turn], from a file that a search left"
     if not file.is_file():
         return {}
     found = {}
-    for line in file.read_text(encoding='utf-8').splitlines():
-        try:
-            content, *rest = json.loads(line)
-        except (ValueError, TypeError):
-            # A line without its end was cut off
-            continue
-        if len(rest) == 4:
+    for line in file.read_bytes().split(b'\n'):
+        # A picture is searched again if its line was cut off or damaged
+        with suppress(InputError):
+            values = parse_json(line, '', '')
+            values = values if isinstance(values, list) else []
+            row = check_record(dict(zip(_Found.model_fields, values)), _Found, '', '')
+            content, *rest = row.values()
             found[content] = rest
     return found
 
@@ -114,7 +131,7 @@ def _end_last_line(file):
 def _tidy(file, found):
     "Write the lines of a finished search in order, without those of pictures that are gone"
     text = ''.join(json.dumps([content, *line]) + '\n' for content, line in found.items())
-    if not file.is_file() or file.read_text(encoding='utf-8') != text:
+    if not file.is_file() or file.read_bytes() != text.encode():
         with atomic_write(file) as temporary:
             temporary.write_text(text, encoding='utf-8')
 

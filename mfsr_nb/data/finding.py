@@ -160,9 +160,10 @@ def scan_images(
     if not root.is_dir():
         raise InputError(f'{root}: no such folder: check the path')
     for folder in _folders(root):
+        start = (folder.path / 'x').relative_to(root).as_posix()[:-1]
         for name in folder.files:
             if is_image(name) and not folder.aside:
-                found.append((folder.path / name).relative_to(root).as_posix())
+                found.append(start + name)
             else:
                 passed_over.add(folder, name)
     note = passed_over.note()

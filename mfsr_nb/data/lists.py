@@ -11,14 +11,19 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core import FULL, MASKED, InputError
 from .readers import index_table, with_landmarks, without_unknown
+from .texts import text_column, texts
 from ..registries import register_reader
 
 # %% ../../nbs/library/21c_lists.ipynb #21c00007
@@ -83,6 +88,30 @@ def divided(
         yield from _ways(line.rsplit(None, n), ' ')
 
 # %% ../../nbs/library/21c_lists.ipynb #21c00010
+# So many questions cost as much as a list of the folder.
+_OFTEN = 16
+
+
+def _plain(name):
+    "A name as the least strict file system compares it"
+    return unicodedata.normalize('NFKD', name.rstrip('. ')).casefold()
+
+
+def _file_names(folder):
+    "Names of the files in a folder; none where it cannot be listed"
+    try:
+        with os.scandir(folder or '.') as entries:
+            return [entry.name for entry in entries if entry.is_file()]
+    except (OSError, ValueError):
+        return []
+
+
+def _files_of(folder):
+    "Names of the files in a folder, and the same as `_plain`"
+    files = set(_file_names(folder))
+    return files, set(map(_plain, files))
+
+# %% ../../nbs/library/21c_lists.ipynb #21c00035
 class ListedFiles:
     "Finds the files that a list names"
 
@@ -92,6 +121,8 @@ class ListedFiles:
     ):
         # Beginning of absolute Windows paths that is not there, as it was found first
         self.root, self.dropped = root, None
+        # {folder: number of questions, or its files and their names without case}
+        self._folders = {}
 
     def key(
         self,
@@ -100,7 +131,7 @@ class ListedFiles:
         "Path of the file below the root; None where there is no such file"
         if not path:
             return None
-        if os.path.isfile(self.root / path):
+        if self._is_file(path):
             return path
         windows = PureWindowsPath(path)
         if not windows.drive and '\\' not in path:
@@ -108,10 +139,28 @@ class ListedFiles:
         parts = windows.parts
         for n in self._starts(windows):
             key = '/'.join(parts[n:])
-            if os.path.isfile(self.root / key):
+            if self._is_file(key):
                 self.dropped = parts[:n]
                 return key
         return None
+
+    def _is_file(self, key):
+        "Is there such a file below the root? A folder that is asked for often is listed once"
+        path = os.path.join(self.root, key)
+        folder, name = os.path.split(path)
+        if name in ('', '.'):
+            # `pathlib` leaves such an end out.
+            return os.path.isfile(self.root / key)
+        known = self._folders.get(folder, 0)
+        if known == _OFTEN:
+            known = _files_of(folder)
+        if isinstance(known, int):
+            self._folders[folder] = known + 1
+            return os.path.isfile(path)
+        self._folders[folder] = known
+        files, plain = known
+        # Some systems find a file under other letters.
+        return name in files or (_plain(name) in plain and os.path.isfile(path))
 
     def _starts(self, windows):
         "How many parts may be left out at the start"
@@ -231,11 +280,18 @@ def _unknown(file, i, line, root):
     )
 
 # %% ../../nbs/library/21c_lists.ipynb #21c00032
-def _listed(file, root) -> tuple[list[ListRow], list[str]]:
-    "The rows of a list, and a note on Windows paths"
-    text, files, found = _list_text(file), ListedFiles(root), []
-    lines = text.splitlines() or ['']
-    header = _header(lines[0])
+class _Listed(NamedTuple):
+    "Columns of a list, and a note on Windows paths"
+
+    path: Sequence[str] | pa.Array
+    identity: Sequence[str] | pa.Array
+    domain: Sequence[int] | int
+    notes: list[str]
+
+
+def _divided_rows(file, text, header, root) -> _Listed:
+    "The rows of a list, line by line"
+    files, found = ListedFiles(root), []
     numbered = _line_rows(text) if header is None else _table_rows(file, text, header)
     for i, line, ways in numbered:
         keyed = ((files.key(row.path), row) for row in ways)
@@ -243,10 +299,102 @@ def _listed(file, root) -> tuple[list[ListRow], list[str]]:
         if row is None:
             raise _unknown(file, i, line, root)
         found.append(row)
+    if not found:
+        raise InputError(f'{file}: no line: {_FORMS}')
+    columns = map(list, zip(*found))
     if not files.dropped:
-        return found, []
+        return _Listed(*columns, notes=[])
     start = str(PureWindowsPath(*files.dropped))
-    return found, [f'paths that start with {start} are read below {root}']
+    return _Listed(*columns, notes=[f'paths that start with {start} are read below {root}'])
+
+# %% ../../nbs/library/21c_lists.ipynb #21c00042
+# What divides lines or words elsewhere, quotes, and the slash of Windows
+_NOT_PLAIN = '"\\;\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000' + ''.join(
+    map(chr, range(0x2000, 0x200B))
+)
+_BETWEEN = '\t, '
+_TEXT = pa.large_string()
+
+
+def _plain_words(text) -> list[pa.Array]:
+    "Columns of the words of a list whose lines all have two, or three with tabs; else none"
+    between = [char for char in _BETWEEN if char in text]
+    if len(between) != 1 or any(char in text for char in _NOT_PLAIN):
+        return []
+    lines = pc.list_flatten(pc.split_pattern(pa.array([text], _TEXT), '\n'))
+    lines = lines.filter(pc.not_equal(lines, pa.scalar('', _TEXT)))
+    counts = pc.min_max(pc.count_substring(lines, between[0]))
+    n = counts['max'].as_py()
+    if counts['min'].as_py() != n or n > (2 if between == ['\t'] else 1):
+        return []
+    words = pc.list_flatten(pc.split_pattern(lines, between[0]))
+    if pc.any(pc.equal(words, pa.scalar('', _TEXT))).as_py():
+        return []
+    return [words.take(pa.array(np.arange(i, len(words), n + 1))) for i in range(n + 1)]
+
+# %% ../../nbs/library/21c_lists.ipynb #21c00043
+def _keys_in(root, folder):
+    "Files of a folder as keys, in bytes, since a name on a disk may be no text"
+    names = _file_names(os.path.join(root, folder))
+    return pa.array([os.fsencode(folder + name) for name in names], pa.large_binary())
+
+
+def _all_files(
+    root: Path,  # Folder that the paths start from
+    keys: pa.Array,  # (n,) paths with slashes
+) -> bool:
+    "Is each of them a file? A folder with many is listed, as in `ListedFiles`"
+    folders = pc.replace_substring_regex(keys, '[^/]*$', '').dictionary_encode()
+    number = folders.indices.to_numpy()
+    often = np.bincount(number) >= _OFTEN
+    seldom = keys.filter(pa.array(~often[number])).to_pylist()
+    if not all(os.path.isfile(os.path.join(root, key)) for key in seldom):
+        return False
+    listed = folders.dictionary.filter(pa.array(often)).to_pylist()
+    if not listed:
+        return True
+    known = pa.concat_arrays([_keys_in(root, folder) for folder in listed])
+    asked = keys.filter(pa.array(often[number])).cast(pa.large_binary())
+    return pc.all(pc.is_in(asked, value_set=known)).as_py()
+
+# %% ../../nbs/library/21c_lists.ipynb #21c00045
+_NUMBER = r'^-?[0-9]+(\.[0-9]+)?$'
+
+
+def _numbers_only(root, *columns):
+    "Are all words numbers, and no names of files?"
+    numbers = [pc.all(pc.match_substring_regex(words, _NUMBER)).as_py() for words in columns]
+    files = texts([name for name in _file_names(root) if re.fullmatch(_NUMBER, name)])
+    named = [pc.any(pc.is_in(words, value_set=files)).as_py() for words in columns]
+    return all(numbers) and not any(named)
+
+
+def _columns_of(words, root) -> tuple[pa.Array, pa.Array] | None:
+    "Paths and labels, None where other columns could hold them"
+    if len(words) == 2:
+        return words[0], words[1]
+    if len(words) != 3 or any('\t' in name for name in os.listdir(root)):
+        return None
+    if _numbers_only(root, words[0], words[1]):
+        return words[2], pc.replace_substring_regex(words[1], r'\.0+$', '')
+    return (words[1], words[2]) if _numbers_only(root, words[0]) else None
+
+
+def _plain_rows(text, root) -> _Listed | None:
+    "The rows of a plain list, None where it must be read line by line"
+    columns = _columns_of(_plain_words(text), root) if root.is_dir() else None
+    if columns is None or not _all_files(root, columns[0]):
+        return None
+    return _Listed(*columns, domain=FULL, notes=[])
+
+
+def _listed(file, root) -> _Listed:
+    "The rows of a list"
+    text = _list_text(file)
+    first_line = (text.split('\n', 1)[0].splitlines() or [''])[0]
+    header = _header(first_line)
+    plain = _plain_rows(text, root) if header is None else None
+    return plain or _divided_rows(file, text, header, root)
 
 # %% ../../nbs/library/21c_lists.ipynb #21c00033
 def _is_text(path):
@@ -269,16 +417,14 @@ def read_list(
     """
     file = Path(root)
     root = file.parent if folder is None else Path(folder)
-    rows, notes = _listed(file, root)
-    if not rows:
-        raise InputError(f'{file}: no line: {_FORMS}')
-    path, identity, domain = zip(*rows)
-    repeated = pd.Series(path).duplicated()
+    rows = _listed(file, root)
+    keys = texts(rows.path)
+    repeated = text_column(keys).duplicated()
     if repeated.any():
-        again = path[repeated.argmax()]
+        again = keys[int(repeated.argmax())].as_py()
         raise InputError(f'{file}: {again!r} stands there twice: remove one line')
-    table = with_landmarks(index_table(root, path, identity, list(domain), 'list'), root)
-    table, unknown = without_unknown(table, file)
-    if notes or unknown:
-        table.attrs = dict(notes=notes + unknown)
+    table = index_table(root, keys, texts(rows.identity), rows.domain, 'list')
+    table, unknown = without_unknown(with_landmarks(table, root), file)
+    if rows.notes or unknown:
+        table.attrs = dict(notes=rows.notes + unknown)
     return table

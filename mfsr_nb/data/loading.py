@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
-from ..core import FULL, MASKED, InputError, progress
+from ..core import FULL, MASKED, InputError
 from .squares import open_square
+from .texts import in_threads, texts
 
 # %% ../../nbs/library/23_loading.ipynb #f5032722
 @lru_cache(1)
@@ -44,16 +46,20 @@ class Streamed:
         paths: Sequence[str],  # (n,) of the table
         size: int,  # Side, pixels
     ):
-        # One array instead of n objects, so that worker processes share its memory.
-        self.paths, self.size = np.asarray(paths, dtype=str), size
+        # The column of the table itself, so that worker processes share its memory.
+        self.paths, self.size = texts(paths), size
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, rows: slice | Sequence[int] | torch.Tensor) -> torch.Tensor:
         "The images of these rows; raises `InputError` naming an unreadable file"
-        paths = self.paths[rows if isinstance(rows, slice) else np.asarray(rows)]
-        return torch.from_numpy(np.stack(_open_all(map(str, paths), self.size)))
+        if isinstance(rows, slice):
+            rows = range(*rows.indices(len(self)))
+        numbers = np.asarray(rows)
+        numbers = np.where(numbers < 0, numbers + len(self), numbers)
+        paths = self.paths.take(pa.array(numbers)).to_pylist()
+        return torch.from_numpy(np.stack(_open_all(paths, self.size)))
 
 
 def memory_budget() -> int:
@@ -77,19 +83,17 @@ def _decode_all(paths, size, out, desc):
     "Open all images, into `out` if given; returns {row: reason} of unreadable ones"
     bad = {}
 
-    def decode_one(i):
+    def decode_one(path):
         try:
-            pixels = open_square(paths[i], size)
+            return open_square(path, size)
         except InputError as error:
-            bad[i] = str(error)
-            return
-        if out is not None:
-            out[i] = pixels
+            return str(error)
 
-    n = len(paths)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in progress(pool.map(decode_one, range(n)), total=n, desc=desc):
-            pass
+    for i, pixels in enumerate(in_threads(decode_one, paths, desc, block=16)):
+        if isinstance(pixels, str):
+            bad[i] = pixels
+        elif out is not None:
+            out[i] = pixels
     return bad
 
 
@@ -114,16 +118,30 @@ def load_pixels(
     "Decode a data set, or check it for streaming; raises `InputError` on unreadable images"
     if stream is None:
         stream = len(t) * size * size * 3 > memory_budget()
-    paths = t.path.tolist()
+    paths = texts(t.path)
     out = None if stream else np.empty((len(t), size, size, 3), np.uint8)
     bad = _decode_all(paths, size, out, 'checking' if stream else desc)
     _check_readable(bad, paths, skip_bad)
-    keep = np.setdiff1d(np.arange(len(t)), list(bad))
+    keep = np.setdiff1d(np.arange(len(t)), list(bad)) if bad else slice(None)
     table = t.iloc[keep].reset_index(drop=True)
-    unreadable = [paths[i] for i in sorted(bad)]
+    unreadable = [str(paths[i]) for i in sorted(bad)]
     if stream:
         return LoadedPixels(table, Streamed(table.path, size), unreadable)
     return LoadedPixels(table, torch.from_numpy(out[keep] if bad else out), unreadable)
+
+# %% ../../nbs/library/23_loading.ipynb #2e8d8a94
+def _is_masked(dom):
+    "Is each row masked? Raises `InputError` where a domain is neither full nor masked"
+    dom = np.asarray(dom)
+    masked = dom == MASKED
+    odd = ~masked & (dom != FULL)
+    if odd.any():
+        row = odd.argmax()
+        raise InputError(
+            f'row {row}: domain {dom[row]} is neither {FULL} (full) nor {MASKED} (masked): '
+            'mend it, or leave the row out'
+        )
+    return masked
 
 # %% ../../nbs/library/23_loading.ipynb #2e8d8a95
 class IdentityBatches:
@@ -137,15 +155,16 @@ class IdentityBatches:
         mix: tuple = (3, 3),  # Full and masked images of each identity
         seed: int = 0,  # Determines the sequence of batches
     ):
-        "Raises `InputError` on fewer identities than a batch needs"
+        "Raises `InputError` on fewer identities than a batch needs, and on other domains"
         self.identities, self.mix, self.seed = identities, tuple(mix), seed
-        ids, dom = np.asarray(ids), np.asarray(dom)
-        # {identity: (rows of full images, rows of masked images)}
-        self.rows = {}
-        for identity, rows in pd.Series(ids).groupby(ids).indices.items():
-            self.rows[identity] = (rows[dom[rows] == FULL], rows[dom[rows] == MASKED])
-        self.names = np.array(sorted(self.rows))
+        self.names, number = np.unique(np.asarray(ids), return_inverse=True)
+        # The rows of identity i are order[starts[2i] : starts[2i + 2]], full images first.
+        group = 2 * number + _is_masked(dom)
+        self.order = np.argsort(group, kind='stable')
+        groups = np.arange(2 * len(self.names) + 1)
+        self.starts = np.searchsorted(group[self.order], groups)
         self.per_epoch = len(self.names) // identities
+        self._epoch = (None, None)
         if not self.per_epoch:
             raise InputError(
                 f'{len(self.names)} identities are too few for batches of {identities}: '
@@ -155,14 +174,23 @@ class IdentityBatches:
     def __getitem__(self, t: int) -> np.ndarray:
         "Row numbers of the batch at step `t`, the same on every call"
         epoch, k = divmod(t, self.per_epoch)
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(self.names)
-        chosen = order[k * self.identities : (k + 1) * self.identities]
+        chosen = self._in_epoch(epoch)[k * self.identities : (k + 1) * self.identities]
         rng = np.random.default_rng((self.seed, 1, t))
-        return np.concatenate([self._pick(identity, rng) for identity in chosen])
+        return np.concatenate([self._pick(number, rng) for number in chosen])
 
-    def _pick(self, identity, rng):
+    def _in_epoch(self, epoch):
+        "Numbers of all identities in the order of an epoch; the last one is remembered"
+        known, order = self._epoch
+        if known != epoch:
+            order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.names))
+            # In one step, for threads.
+            self._epoch = (epoch, order)
+        return order
+
+    def _pick(self, number, rng):
         "Rows of an identity, full images first; a missing domain is filled from the other"
-        rows, total = self.rows[identity], sum(self.mix)
+        first, middle, end = self.starts[2 * number : 2 * number + 3]
+        rows, total = (self.order[first:middle], self.order[middle:end]), sum(self.mix)
         wanted = [n if len(own) else 0 for n, own in zip(self.mix, rows)]
         if sum(wanted) < total:
             wanted[0 if len(rows[0]) else 1] = total

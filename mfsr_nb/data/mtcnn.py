@@ -9,7 +9,6 @@ __all__ = ['ALL_CANDIDATES', 'PNet', 'RNet', 'ONet', 'MTCNN', 'load_mtcnn', 'Can
 
 # %% ../../nbs/library/24_mtcnn.ipynb #0dd6af3e
 import importlib.util
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -127,19 +126,6 @@ class MTCNN(nn.Module):
         return detect(images, self, **kwargs)
 
 # %% ../../nbs/library/24_mtcnn.ipynb #d60a4e11
-# What `torch.load` and `load_state_dict` raise on files that are not these weights
-_NOT_WEIGHTS = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    KeyError,
-    ValueError,
-    pickle.UnpicklingError,
-)
-
-
 def _weights_folder(weights):
     "The given folder, or the one in facenet-pytorch's wheel"
     if weights:
@@ -151,7 +137,8 @@ def _weights_folder(weights):
 def _load_weights(net, path):
     try:
         net.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
-    except _NOT_WEIGHTS as error:
+    except Exception as error:
+        # of what they raise on other files, torch gives no list
         reason = ' '.join(str(error).split())[:120]
         raise InputError(
             f'{path}: not the weights of {type(net).__name__} ({reason}): '

@@ -9,9 +9,9 @@ __all__ = ['POINTS', 'DataPath', 'index_table', 'as_numbers', 'read_csv', 'csv_r
 
 # %% ../../nbs/library/21_readers.ipynb #21000004
 import csv
-import json
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,11 +19,15 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core import DOMAINS, FULL, MASKED, InputError
 from .bin_pairs import Bin, load_bin
 from .finding import is_set_aside, scan_images
 from .recordio import RecordFile
+from .texts import join_paths, text_column
+from ..engine.json_files import Record, read_json_lines
 from ..registries import register_reader
 
 # %% ../../nbs/library/21_readers.ipynb #21a10002
@@ -50,12 +54,23 @@ class DataPath(type(Path())):
 # %% ../../nbs/library/21_readers.ipynb #b8944b0d
 def _names(root, keys, identity):
     "Identities as text; raises `InputError` where one is missing"
+    if isinstance(identity, pa.Array):
+        return text_column(identity)
     names = pd.Series(list(identity), dtype=object)
     missing = names.isna()
     if missing.any():
         key = keys[missing.argmax()]
         raise InputError(f'{root}, {key}: an image without an identity: name it, or leave it out')
     return names.astype(str)
+
+
+def _key_texts(keys):
+    "Keys as an Arrow column; None where they are not all text"
+    try:
+        known = pa.array(keys, pa.large_string())
+    except (pa.ArrowException, TypeError, UnicodeError):
+        return None
+    return None if known.null_count or not len(known) else known
 
 
 def index_table(
@@ -67,14 +82,16 @@ def index_table(
     **columns,  # What the layout knows besides
 ) -> pd.DataFrame:
     "The table that every reader returns"
-    root, keys = Path(root), list(keys)
+    keys = keys if isinstance(keys, pa.Array) else list(keys)
+    known = _key_texts(keys)
+    paths = [str(Path(root) / key) for key in keys] if known is None else join_paths(root, known)
     return pd.DataFrame(
         dict(
-            path=[str(root / key) for key in keys],
+            path=paths if known is None else text_column(paths),
             identity=_names(root, keys, identity),
             domain=domain,
             source=source,
-            key=keys,
+            key=keys if known is None else text_column(known),
             **columns,
         )
     )
@@ -105,9 +122,12 @@ def as_numbers(
     "The table with numbers, NaN where a cell is empty; raises `InputError` on other text"
     numbers = {}
     for column in columns:
+        numbers[column] = pd.to_numeric(table[column], errors='coerce')
+        missing = numbers[column].isna()
+        if not missing.any():
+            continue
         text = table[column].str.strip()
-        numbers[column] = pd.to_numeric(text, errors='coerce')
-        bad = numbers[column].isna() & ~text.str.lower().isin(_MISSING)
+        bad = missing & ~text.str.lower().isin(_MISSING)
         if bad.any():
             row = int(bad.argmax())
             where = table.path[row] if 'path' in table else f'row {row + 1}'
@@ -125,13 +145,16 @@ def read_csv(
     """
     try:
         how = dict(dtype=str, na_filter=False, index_col=False, lineterminator=_line_end(file))
-        table = pd.read_csv(file, **how)
+        with warnings.catch_warnings():
+            # a row that is longer than the header would lose its end
+            warnings.simplefilter('error', pd.errors.ParserWarning)
+            table = pd.read_csv(file, **how)
         return as_numbers(file, table, [column for column in numbers if column in table])
     except InputError:
         raise
     except OSError as error:
         raise InputError(f'{file}: cannot be read ({error.strerror}): check the path') from error
-    except ValueError as error:
+    except (ValueError, pd.errors.ParserWarning) as error:
         reason = ' '.join(str(error).split())
         raise InputError(
             f'{file}: not a readable CSV file ({reason}): mend or remove it'
@@ -306,22 +329,30 @@ def read_folder(
 
 # %% ../../nbs/library/21_readers.ipynb #d5528a9e
 def _stamp(file):
-    "Time and size, which tell a file from an older one of the same name"
+    "Size and times, which tell a file from an older one of the same name; None: no such file"
     try:
         found = os.stat(file)
-    except OSError as error:
-        raise InputError(f'{file}: no such file: check the path') from error
-    return found.st_mtime_ns, found.st_size
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _need(file):
+    "The stamp of a file; raises `InputError` where there is none"
+    stamp = _stamp(file)
+    if stamp is None:
+        raise InputError(f'{file}: no such file: check the path')
+    return stamp
 
 
 @lru_cache(8)
-def _open_records(file, time, size):
+def _open_records(file, stamp, index_stamp):
     # A table names sound records only, so damaged ones do not matter here.
     return RecordFile(file, skip_bad=True)
 
 
 @lru_cache(2)
-def _open_bin(file, time, size):
+def _open_bin(file, stamp):
     return load_bin(file)
 
 
@@ -329,14 +360,16 @@ def open_records(
     file: str | Path,  # A `.rec` file
 ) -> RecordFile:
     "The file, opened once; raises `InputError` where it is missing or not RecordIO"
-    return _open_records(str(file), *_stamp(file))
+    # The index says where a record is.
+    index = os.path.splitext(file)[0] + '.idx'
+    return _open_records(str(file), _need(file), _stamp(index))
 
 
 def open_bin(
     file: str | Path,  # A `.bin` of verification pairs
 ) -> Bin:
     "The images and truth values, read once; raises `InputError` where it is not a pairs file"
-    return _open_bin(str(file), *_stamp(file))
+    return _open_bin(str(file), _need(file))
 
 # %% ../../nbs/library/21_readers.ipynb #d5528a9f
 def without_unknown(
@@ -358,6 +391,14 @@ def without_unknown(
     return table[~unknown].reset_index(drop=True), [note]
 
 # %% ../../nbs/library/21_readers.ipynb #21b00013
+_TEXT = pa.large_string()
+
+
+def _together(*parts):
+    "Texts without anything between them"
+    return pc.binary_join_element_wise(*parts, pa.scalar('', _TEXT))
+
+
 def _has_records(path):
     names = path.files if path.is_dir() else [path.name]
     return any(name.lower().endswith('.rec') for name in names)
@@ -373,10 +414,12 @@ def read_recordio(
     `attrs` holds what is odd about the file (`notes`) and what was left out (`bad`).
     """
     records = RecordFile(root, skip_bad=skip_bad)
-    folder, identity = records.path.parent, records.labels.astype(str)
-    keys = [f'{name}/{key}.jpg' for name, key in zip(identity, records.keys)]
+    folder = records.path.parent
+    identity, number = (pa.array(x).cast(_TEXT) for x in (records.labels, records.keys))
+    keys = _together(identity, pa.scalar('/', _TEXT), number, pa.scalar('.jpg', _TEXT))
     table = index_table(folder, keys, identity, FULL, 'recordio')
-    table = table.assign(path=[f'{records.path}#{key}' for key in records.keys])
+    paths = _together(pa.scalar(f'{records.path}#', _TEXT), number)
+    table = table.assign(path=text_column(paths))
     if records.dialect == 'mask':
         table = table.assign(valid=records.valid)
     # The notes of the file say it.
@@ -402,18 +445,19 @@ def read_bin_images(
     return table.assign(path=[f'{root}#{key}' for key in keys])
 
 # %% ../../nbs/library/21_readers.ipynb #9d83e8d3
+class _RecipeLine(Record):
+    "What the table needs of a masked image"
+
+    key: str
+    image: str
+    identity: str
+    domain: Literal[DOMAINS] = DOMAINS[MASKED]
+    mask_type: str = ''
+
+
 def _recipe_rows(file):
     "The lines of `recipe.jsonl`, dicts; raises `InputError` on a damaged file"
-    remedy = 'remove the folder and run mfsr_mask again'
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f'{file}: damaged ({error}): {remedy}') from error
-    for row in rows:
-        if not isinstance(row, dict) or not {'key', 'image', 'identity'} <= set(row):
-            raise InputError(f'{file}: damaged: {remedy}')
-        if row['identity'] is None:
-            raise InputError(f'{file}, {row["key"]}: no identity: {remedy}')
+    rows = [*read_json_lines(file, _RecipeLine, 'remove the folder and run mfsr_mask again')]
     if not rows:
         raise InputError(f'{file}: empty: run mfsr_mask again')
     return rows
