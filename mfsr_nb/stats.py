@@ -20,7 +20,8 @@ def bootstrap_weights(
     seed: int,  # Seed of the resamples
 ) -> np.ndarray:
     "How often each identity occurs in each resample (times, n_ids), drawn with replacement"
-    rng, weights = np.random.default_rng(seed), np.empty((times, n_ids), np.float32)
+    # An identity that is drawn more than 255 times has a probability below 1e-500.
+    rng, weights = np.random.default_rng(seed), np.empty((times, n_ids), np.uint8)
     for row in weights:
         row[:] = np.bincount(rng.integers(n_ids, size=n_ids), minlength=n_ids)
     return weights
@@ -33,11 +34,15 @@ def bootstrap_means(
 ) -> np.ndarray:
     "Mean of each column in each resample (times, m), eq. 1"
     values = np.asarray(values, np.float64).reshape(len(code), -1)
-    n_ids = weights.shape[1]
-    sums = np.stack([np.bincount(code, column, n_ids) for column in values.T], 1)
-    count = np.bincount(code, minlength=n_ids)
-    total = np.maximum(weights @ count.astype(weights.dtype), 1)
-    return weights @ sums.astype(weights.dtype) / total[:, None]
+    n_ids, dtype = weights.shape[1], np.result_type(weights, np.float32)
+    sums = np.stack([np.bincount(code, column, n_ids) for column in values.T], 1).astype(dtype)
+    count = np.bincount(code, minlength=n_ids).astype(dtype)
+    means, rows = [], max(1, 2**24 // n_ids)
+    # Weights are small integers; only a block of them is held as floats.
+    for i in range(0, len(weights), rows):
+        block = weights[i : i + rows].astype(dtype, copy=False)
+        means.append(block @ sums / np.maximum(block @ count, 1)[:, None])
+    return np.concatenate(means)
 
 # %% ../nbs/library/04_stats.ipynb #f04d0001
 def bootstrap_pair_means(
@@ -46,18 +51,14 @@ def bootstrap_pair_means(
     weights: np.ndarray,  # (times, n_ids) how often each identity occurs
 ) -> np.ndarray:
     "Mean of each column in each resample (times, m), eq. 2; NaN where a resample has no pair"
-    from scipy.sparse import coo_matrix
-
     values = np.asarray(values, np.float64).reshape(len(ids), -1)
-    n_ids, often = weights.shape[1], weights.T.astype(np.float64)
-
-    def weighted_sum(column):
-        by_pair = coo_matrix((column, (ids[:, 0], ids[:, 1])), (n_ids, n_ids)).tocsr()
-        return (often * (by_pair @ often)).sum(0)
-
-    total = weighted_sum(np.ones(len(ids)))
-    total[total == 0] = np.nan
-    return np.stack([weighted_sum(column) for column in values.T], 1) / total[:, None]
+    left, right = np.ascontiguousarray(ids.T)
+    means = np.full((len(weights), values.shape[1]), np.nan)
+    for mean, weight in zip(means, weights):
+        often = weight[left].astype(np.float64) * weight[right]
+        if total := often.sum():
+            mean[:] = often @ values / total
+    return means
 
 # %% ../nbs/library/04_stats.ipynb #ce3c5209
 def percentile_interval(
@@ -79,13 +80,13 @@ def bootstrap_interval(
     n_ids: int,  # Number of identities
 ) -> list[float]:
     "Ends [low, high] of the 95 % interval of a rate (eq. 3), or of a metric of another range"
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     draws = np.asarray(draws, float)
     draws = draws[np.isfinite(draws)]
     if n_ids < 2 or not draws.size or np.ptp(np.append(draws, value)) == 0:
         return [value, value]
-    factor = t.ppf(0.975, n_ids - 1) * np.sqrt(n_ids / (n_ids - 1))
+    factor = stdtrit(n_ids - 1, 0.975) * np.sqrt(n_ids / (n_ids - 1))
     if min(value, draws.min()) < 0 or max(value, draws.max()) > 1:
         half = factor * draws.std()
         return [float(value - half), float(value + half)]
@@ -112,13 +113,13 @@ def t_interval(
     values: ArrayLike,  # (n,) values over seeds
 ) -> MeanInterval:
     "Mean and half-width of its 95% interval (eq. 4); the half-width of a single value is NaN"
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     values = np.asarray(values, float)
     n = len(values)
     if n < 2:
         return MeanInterval(values.mean() if n else np.nan, np.nan)
-    return MeanInterval(values.mean(), t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5)
+    return MeanInterval(values.mean(), stdtrit(n - 1, 0.975) * values.std(ddof=1) / n**0.5)
 
 # %% ../nbs/library/04_stats.ipynb #409954e3
 def two_way_half_width(
@@ -127,7 +128,7 @@ def two_way_half_width(
     times: int = 2000,  # Number of resamples
 ) -> float:
     "Half-width of the 95% interval of the mean over probes and seeds (eq. 5); NaN for one seed"
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n_seeds, n_ids = sums.shape
     size = np.ones(n_ids) if size is None else size
@@ -136,7 +137,7 @@ def two_way_half_width(
     rng = np.random.default_rng(2020)
     A = rng.multinomial(n_seeds - 1, [1 / n_seeds] * n_seeds, times) / (n_seeds - 1)
     B = rng.multinomial(n_ids, [1 / n_ids] * n_ids, times)
-    return t.ppf(0.975, n_seeds - 1) * np.std((A @ sums * B).sum(1) / (B @ size))
+    return stdtrit(n_seeds - 1, 0.975) * np.std((A @ sums * B).sum(1) / (B @ size))
 
 # %% ../nbs/library/04_stats.ipynb #d4a9e027
 def calibration(

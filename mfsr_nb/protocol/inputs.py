@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['MISSING', 'as_array', 'as_tensor', 'as_domain', 'as_text', 'as_names', 'as_codes', 'row_name', 'embedding_norms',
-           'as_vectors', 'check_truth', 'save_embeddings', 'check_embeddings', 'load_embeddings', 'embedding_files',
-           'join_embeddings', 'IdentityGroups', 'group_by_identity', 'unrank_pair']
+           'as_vectors', 'check_truth', 'save_embeddings', 'check_embeddings', 'load_embeddings', 'embedding_weights',
+           'embedding_files', 'join_embeddings', 'IdentityGroups', 'group_by_identity', 'unrank_pair']
 
 # %% ../../nbs/library/40_protocol_inputs.ipynb #0be01af2
 import itertools
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..core import DOMAINS, FULL, MASKED, InputError
+from ..engine.array_files import read_arrays
 from ..engine.files import atomic_write
 
 # %% ../../nbs/library/40_protocol_inputs.ipynb #34f47993
@@ -249,35 +249,13 @@ def check_embeddings(
     return dict(embedding=embedding, identity=identity, masked=masked.astype(bool), path=path)
 
 # %% ../../nbs/library/40_protocol_inputs.ipynb #4481c1c4
-def _read_arrays(path):
-    "(the arrays of an npz file, the name of the weights or '')"
-    with np.load(path, allow_pickle=False) as file:
-        missing = [o for o in _ARRAYS if o not in file]
-        if missing:
-            need = ', '.join(_ARRAYS)
-            raise InputError(f'{path}: no array {missing[0]!r}: it must hold {need}')
-        weights = str(file['weights']) if 'weights' in file else ''
-        return {o: file[o] for o in (*_ARRAYS, 'issame') if o in file}, weights
-
-
 def _load(path):
     "(the arrays, checked; the name of the weights, or '')"
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'{path}: no such file: make one with mfsr_embed')
-    if not zipfile.is_zipfile(path):
-        raise InputError(f'{path}: not an npz file, or cut short: make it again')
-    try:
-        arrays, weights = _read_arrays(path)
-    except InputError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as e:
-        reason = ' '.join(str(e).split())
-        raise InputError(
-            f'{path}: damaged, or not made of plain arrays ({reason}): '
-            'write it with numpy.savez, without objects'
-        ) from e
-    truth = arrays.pop('issame', None)
+    arrays = read_arrays(path, (*_ARRAYS, 'issame', 'weights'))
+    if missing := [name for name in _ARRAYS if name not in arrays]:
+        need = ', '.join(_ARRAYS)
+        raise InputError(f'{path}: no array {missing[0]!r}: it must hold {need}')
+    weights, truth = str(arrays.pop('weights', '')), arrays.pop('issame', None)
     arrays = check_embeddings(arrays, path)
     if truth is not None:
         arrays['issame'] = check_truth(truth, len(arrays['embedding']), path)
@@ -289,6 +267,13 @@ def load_embeddings(
 ) -> dict:
     "Its arrays, checked: four, and `issame` of a `.bin`; raises `InputError` with the remedy"
     return _load(path)[0]
+
+
+def embedding_weights(
+    path: str | Path,  # A file of `save_embeddings`
+) -> str:  # '' where it does not say
+    "Name of the network that made the embeddings; raises `InputError` on a damaged file"
+    return str(read_arrays(path, ['weights']).get('weights', ''))
 
 # %% ../../nbs/library/40_protocol_inputs.ipynb #40b00002
 def embedding_files(

@@ -32,7 +32,7 @@ def pair_scores(
     left: ArrayLike,  # (m,) rows
     right: ArrayLike,  # (m,) rows
     norm: ArrayLike | None = None,  # (n,) norms of the rows, where known
-    rows: int = 8192,  # Pairs at a time
+    rows: int = 512,  # Pairs at a time, few enough for the cache of the processor
 ) -> np.ndarray:
     "Cosine similarity of each pair (m,)"
     x = as_tensor(embedding)
@@ -205,6 +205,8 @@ def _resampled_rate(ids, accepted, weights):
     total = np.zeros(len(ids) + 1)
     columns = [np.ascontiguousarray(column) for column in ids.T]
     for rate, weight in zip(rates, weights):
+        # Products of counts do not fit into their type.
+        weight = weight.astype(np.float32)
         often = weight[columns[0]]
         for column in columns[1:]:
             often *= weight[column]

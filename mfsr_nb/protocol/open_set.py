@@ -146,14 +146,16 @@ def _rates(names):
     return {name: o.limit for name, o in settings.items() if hasattr(o, 'limit')}
 
 
-def _interval(name, value, searches, code, weights):
-    "[low, high] of a metric over resamples of the identities"
-    rows, draws = np.arange(len(code)), []
+def _intervals(values, searches, code, weights):
+    "Metric -> [low, high] over resamples of the identities"
+    rows, draws = np.arange(len(code)), {name: [] for name in values}
     for weight in weights:
-        part = searches.of(np.repeat(rows, weight[code].astype(int)))
+        part = searches.of(np.repeat(rows, weight[code]))
         if len(part['mated']):
-            draws.append(METRICS.create(name, **part))
-    return bootstrap_interval(value, draws, weights.shape[1])
+            for name, drawn in draws.items():
+                drawn.append(METRICS.create(name, **part))
+    n_ids = weights.shape[1]
+    return {name: bootstrap_interval(values[name], draws[name], n_ids) for name in values}
 
 # %% ../../nbs/paper/03b_open_set.ipynb #03b00042
 ALWAYS = 0.01
@@ -176,10 +178,11 @@ def open_set_metrics(
             result.values[name] = float(METRICS.create(name, **searches.of()))
             if name in rates:
                 result.thresholds[name] = fpir_threshold(searches.nonmated, rates[name])
-            if bootstrap and METRICS[name].interval:
-                parts = searches, code, weights
-                result.intervals[name] = _interval(name, result.values[name], *parts)
         elif rates[name] >= ALWAYS:
             result.values[name] = result.thresholds[name] = None
             result.notes.append(f'{name} needs {needed} non-mated probes or more, there are {n}')
+    if bootstrap:
+        known = {name: value for name, value in result.values.items() if value is not None}
+        drawn = {name: value for name, value in known.items() if METRICS[name].interval}
+        result.intervals.update(_intervals(drawn, searches, code, weights))
     return result

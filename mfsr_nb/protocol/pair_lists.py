@@ -7,7 +7,6 @@ __all__ = ['NOTE', 'consecutive_pairs', 'evaluate_pairs', 'has_truth', 'PairList
            'list_table']
 
 # %% ../../nbs/paper/04a_pair_lists.ipynb #04a00004
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..core import InputError
+from ..engine.array_files import read_arrays
 from .evaluate import EvaluationData, pair_counts, write_metrics, write_report
 from .inputs import as_array, check_truth, embedding_norms, load_embeddings
 from .metrics import pair_scores
@@ -85,7 +85,10 @@ def has_truth(
     npz: str | Path,  # File of `save_embeddings`
 ) -> bool:
     "Does it say which pairs are matched? False where it cannot be read"
-    return zipfile.is_zipfile(npz) and 'issame.npy' in zipfile.ZipFile(npz).namelist()
+    try:
+        return 'issame' in read_arrays(npz, ['issame'])
+    except InputError:
+        return False
 
 
 class PairList(NamedTuple):

@@ -154,8 +154,10 @@ def _draw_numbers(available, taken, rng):
     drawn = [np.zeros(0, int)]
     for i in np.flatnonzero(taken):
         rounds, rest = divmod(taken[i], available[i])
-        drawn.append(np.tile(start[i] + np.arange(available[i]), rounds))
-        drawn.append(start[i] + rng.choice(available[i], rest, replace=False))
+        if rounds:
+            drawn.append(np.tile(start[i] + np.arange(available[i]), rounds))
+        if rest:
+            drawn.append(start[i] + rng.choice(available[i], rest, replace=False))
     return np.concatenate(drawn)
 
 # %% ../../nbs/paper/02_pairs.ipynb #f02d0002
@@ -467,7 +469,7 @@ def write_pairs(
     with atomic_write(path) as tmp:
         tmp.write_bytes(f'# mfsr_nb pairs, sha256 {checksum}\n'.encode() + body)
 
-# %% ../../nbs/paper/02_pairs.ipynb #ad7982ca
+# %% ../../nbs/paper/02_pairs.ipynb #ad7982f1
 def _verified_csv(path):
     "The CSV text below the checksum"
     if not Path(path).is_file():
@@ -482,14 +484,35 @@ def _verified_csv(path):
         )
     return body
 
+# %% ../../nbs/paper/02_pairs.ipynb #ad7982f2
+def _pair_table(path):
+    "The rows of a file of pairs; raises `InputError` on other content than that of `write_pairs`"
+    remedy = 'write or fetch it again'
+    try:
+        text = io.StringIO(_verified_csv(path).decode('utf-8'))
+        pairs = pd.read_csv(text, dtype=str, na_filter=False).fillna('')
+    except ValueError as error:
+        reason = ' '.join(str(error).split())
+        raise InputError(f'{path}: not a table of pairs ({reason}): {remedy}') from error
+    if missing := [name for name in ('set', 'left', 'right', 'same') if name not in pairs]:
+        raise InputError(f'{path}: no column {missing[0]!r}: {remedy}')
+    # unmatched pairs between folds are in none
+    sets = rf'{NO_FOLD}|\d{{1,9}}'
+    for name, pattern, what in (('set', sets, 'a number'), ('same', '[01]', '0 or 1')):
+        wrong = ~pairs[name].str.fullmatch(pattern)
+        if wrong.any():
+            row = int(wrong.argmax())
+            value = pairs[name].iloc[row][:40]
+            raise InputError(f'{path}, pair {row}: {name} is {value!r}, not {what}: {remedy}')
+    return pairs.astype(dict(set=int, same=int))
 
+# %% ../../nbs/paper/02_pairs.ipynb #ad7982ca
 def read_pairs(
     path: str | Path,  # A file of `write_pairs`
     key: ArrayLike,  # (n,) paths of the images to find them among
 ) -> pd.DataFrame:
     "The pairs as a table of row numbers; raises `InputError` if changed, or of other images"
-    body = io.BytesIO(_verified_csv(path))
-    pairs = pd.read_csv(body, dtype=dict(left=str, right=str), keep_default_na=False)
+    pairs = _pair_table(path)
     key = image_keys(key)
     row = pd.Series(np.arange(len(key)), index=key)
     if row.index.has_duplicates:

@@ -198,8 +198,8 @@ class _Resamples(NamedTuple):
         "Rows of each resample; a row occurs as often as its identity, or as both are drawn"
         n, of_two = np.arange(len(self.ids)), self.of_two
         for weight in self.weights:
-            left, right = weight[self.ids.T]
-            yield np.repeat(n, np.where(of_two, left * right, left).astype(int))
+            left, right = weight[self.ids.T].astype(int)
+            yield np.repeat(n, np.where(of_two, left * right, left))
 
     def means(self, each: np.ndarray) -> np.ndarray:
         "Means of columns (n, m) in each resample (times, m); both kinds of rows keep their shares"

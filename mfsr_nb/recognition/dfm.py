@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from ..core import InputError, progress
 from ..data.loading import Streamed
 from ..engine.devices import has_bf16, pick_device
-from ..engine.fit import adam, step_learner, train_or_resume
+from ..engine.fit import adam, step_learner
 from ..engine.modes import evaluation_mode
+from ..engine.runs import Fresh, train_or_resume
 from ..engine.weights import load_weights, open_tensors
 from ..presets import config_hash
 from mfsr_nb.recognition.interpret_fr import (
@@ -390,6 +391,7 @@ def train_partial(
     device: str | torch.device | None = None,  # None: a GPU if there is one
     every: float = 30.0,  # Seconds between checkpoints
     cbs: Sequence[Callback] = (),  # More callbacks
+    fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
 ) -> tuple[PartialNet, dict]:  # The network, and facts about the run
     """Train a method, resume its training, or load it if it is finished
 
@@ -403,9 +405,11 @@ def train_partial(
     if recognition.fine_tuning:
         raise InputError(f'{name} has no fine-tuning: leave recognition.fine_tuning out')
     runs = Path(dest).parent
-    start = start_weights(table, pixels, runs, recognition, seed=seed, device=device, every=every)
+    where = dict(seed=seed, device=device, every=every, fresh=fresh)
+    start = start_weights(table, pixels, runs, recognition, **where)
+    how, data = (recognition, options, schedule, seed), data_identity(table, pixels)
 
-    def build() -> PartialNet:
+    def build(resumed: bool) -> PartialNet:
         network = loss.partial.build(
             int(table.label.max()) + 1, recognition, options, schedule.steps
         )
@@ -424,7 +428,8 @@ def train_partial(
     model, about = train_or_resume(
         dest,
         kind=name,
-        config=config_hash(recognition, options, schedule, seed, data_identity(table)),
+        config=config_hash(*how, data),
+        inputs=dict(settings=config_hash(*how), data=config_hash(data)),
         build=build,
         learner=learner,
         load=load_partial,
@@ -433,6 +438,7 @@ def train_partial(
         device=device,
         every=every,
         cbs=cbs,
+        fresh=fresh,
         loss=name,
     )
     return model, about | dict(curve=about['curves']['loss'])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core import InputError
 from ..data.loading import Streamed
-from ..engine.weights import file_hash, open_tensors
+from ..engine.weights import open_tensors, weights_hash
 from .losses import CosineHead
 from .recognizer import Recognizer, embed_pixels
 from .stages import chosen_stages
@@ -152,7 +152,7 @@ def read_start(
     differs = {}
     for key in _differing(network.config, config, _MAY_DIFFER):
         differs[_MAY_DIFFER[key][0]] = (config.get(key), network.config[key])
-    about = (str(file), file_hash(file), config['n_ids'])
+    about = (str(file), weights_hash(file), config['n_ids'])
     return Start(*about, takes_head=takes_head, differs=differs, tensors=tensors)
 
 # %% ../../nbs/paper/11b_fine_tuning.ipynb #fine0011

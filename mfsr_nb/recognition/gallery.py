@@ -557,12 +557,13 @@ def _chosen(self: Gallery, fpir: Any, threshold: Any, masked: bool) -> Threshold
 def save(
     self: Gallery,
     folder: str | Path,  # An older gallery in it is replaced
+    held: bool = False,  # Does the caller hold the folder with `exclusive_lock`?
 ) -> None:
     "Write the gallery; raises `InputError` if it is empty or cannot be written"
     if self.rows is None:
         raise InputError(f'{folder}: the gallery is empty: enroll somebody first')
     about = {name: getattr(self, name) for name in (*SETTINGS, 'weights', 'weights_file')}
-    write_gallery(folder, self.rows, about | dict(identities=self.names))
+    write_gallery(folder, self.rows, about | dict(identities=self.names), held)
 
 # %% ../../nbs/paper/22_gallery.ipynb #220a0045
 @patch(cls_method=True)

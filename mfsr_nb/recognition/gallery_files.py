@@ -9,6 +9,7 @@ __all__ = ['SETTINGS', 'Rows', 'content_key', 'weights_name', 'write_gallery', '
 import hashlib
 import json
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from ..core import InputError
 from ..engine.files import atomic_write, exclusive_lock
+from ..engine.json_files import Record, check_record, read_json
 from ..engine.weights import open_tensors, save_tensors
 
 # %% ../../nbs/paper/21a_gallery_files.ipynb #21a00006
@@ -62,11 +64,26 @@ def weights_name(
             digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:12]
 
+# %% ../../nbs/paper/21a_gallery_files.ipynb #21a000f1
+class _About(Record):
+    "What `gallery.json` says"
+
+    compare: str
+    align: bool
+    flip: str
+    storage: str
+    masking: str
+    weights: str
+    weights_file: str
+    identities: list[str]
+    vectors: str
+    sha256: str
+    images: int
+    paths: list[str]
+
 # %% ../../nbs/paper/21a_gallery_files.ipynb #21a00012
 _FORMAT = 'mfsr_nb gallery 1'
 SETTINGS = ('compare', 'align', 'flip', 'storage', 'masking')
-_GIVEN = {*SETTINGS, 'weights', 'weights_file', 'identities'}
-_ABOUT = _GIVEN | {'vectors', 'sha256', 'images', 'paths'}
 
 
 def _sha256(path: Path) -> str:
@@ -98,9 +115,10 @@ def write_gallery(
     folder: str | Path,  # An older gallery in it is replaced
     rows: Rows,  # What is enrolled
     about: dict,  # Names of the `identities`, `weights`, `weights_file`, and `SETTINGS`
+    held: bool = False,  # Does the caller hold the folder with `exclusive_lock`?
 ) -> None:
     "Write the two files of a gallery; raises `InputError` if they cannot be written"
-    with exclusive_lock(folder):
+    with nullcontext() if held else exclusive_lock(folder):
         _write_files(Path(folder), rows, about)
 
 # %% ../../nbs/paper/21a_gallery_files.ipynb #21a00014
@@ -111,15 +129,10 @@ def _read_about(file: Path) -> dict:
     "The JSON file of a gallery; raises `InputError` on anything else"
     if not file.is_file():
         raise InputError(f'{file.parent}: no gallery, it has no {file.name}: use mfsr_enroll')
-    try:
-        about = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise InputError(f'{file}: damaged: enroll again, or restore a copy') from error
-    if not isinstance(about, dict) or about.get('format') != _FORMAT:
+    about = read_json(file, Record, 'enroll again, or restore a copy')
+    if about.get('format') != _FORMAT:
         raise InputError(f'{file}: not a gallery of this version: enroll again')
-    if missing := _ABOUT - set(about):
-        raise InputError(f'{file}: damaged, it has no {min(missing)!r}: enroll again')
-    return about
+    return check_record(about, _About, str(file), 'enroll again, or restore a copy')
 
 # %% ../../nbs/paper/21a_gallery_files.ipynb #21a00020
 def _read_rows(folder: Path, about: dict) -> Rows:

@@ -8,7 +8,6 @@ __all__ = ['BLOCKS', 'WIDTHS', 'REDUCTION', 'IResNetBlock', 'iresnet18', 'iresne
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0004
 import math
-import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,7 +145,8 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
         raise InputError(f'{path}: no such file: give a state dict of arcface_torch')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:
+        # of what it raises on damaged bytes, torch gives no list
         raise InputError(
             f'{path}: holds no plain state dict ({first_line(error)}): '
             'give what torch.save(network.state_dict(), path) wrote'
@@ -154,8 +154,9 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
     if isinstance(state, Mapping):
         # a checkpoint of arcface_torch
         state = state.get('state_dict_backbone', state)
-    is_state = isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())
-    if not is_state or not state:
+    names, values = ([*state], [*state.values()]) if isinstance(state, Mapping) else ((), ())
+    is_state = all(isinstance(o, str) for o in names) and all(isinstance(o, Tensor) for o in values)
+    if not is_state or not names:
         raise InputError(f'{path}: holds no state dict: give one of an iResNet of arcface_torch')
     # a network in `DistributedDataParallel`
     return {name.removeprefix('module.'): value for name, value in state.items()}

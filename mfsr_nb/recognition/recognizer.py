@@ -7,23 +7,26 @@ __all__ = ['Flip', 'Recognizer', 'loss_settings', 'faces_and_copies', 'training_
            'refuse_overlap', 'load_recognizer', 'check_pixels', 'embed_pixels', 'EmbeddedDataset', 'embed_dataset']
 
 # %% ../../nbs/paper/10_recognizer.ipynb #56e8ff8d
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
 from ..core import FULL, MASKED, InputError, progress
-from ..data.dataset import file_size, read
+from ..data.contents import content_hashes, hash_columns
+from ..data.dataset import read
 from ..data.left_out import Chosen, LeftOut, choose_faces
 from ..data.loading import Streamed, load_pixels
+from ..data.texts import texts
 from ..engine.devices import pick_device
 from ..engine.modes import evaluation_mode
 from ..engine.weights import load_weights
+from ..masks.masked_files import check_whole
 from ..presets import settings
 from .backbones import PixelNetwork, backbone, backbone_name, first_line
 from .losses import HEADS
@@ -124,9 +127,11 @@ def loss_settings(
 def _masked_copies(generated: Any, full: pd.DataFrame, data: Any, skip_bad: bool) -> pd.DataFrame:
     "The masked images of a data set; all of its images if none is marked as masked"
     copies = read(generated, skip_bad)
+    if (copies.source == 'generated').any():
+        check_whole(generated)
     is_masked = copies.domain == MASKED
     copies = copies[is_masked] if is_masked.any() else copies.assign(domain=MASKED)
-    if extra := sorted(set(copies.identity) - set(full.identity)):
+    if extra := sorted(set(copies.identity.unique()) - set(full.identity.unique())):
         raise InputError(
             f'{generated}: identity {extra[0]!r} is not among the full faces of {data}: '
             'mask that data set'
@@ -137,7 +142,7 @@ def _masked_copies(generated: Any, full: pd.DataFrame, data: Any, skip_bad: bool
 def _without_originals(copies, full, kept):
     "Copies of faces that are kept, and those whose original was left out"
     # A copy has the key of its original.
-    lost = set(full.key) - set(kept.key)
+    lost = full.key[~full.key.isin(kept.key)]
     gone = copies.key.isin(lost) & (copies.source == 'generated')
     gone |= ~copies.identity.isin(kept.identity)
     reason = 'no face was found in its original'
@@ -156,7 +161,7 @@ def _with_copies(faces, generated, data, skip_bad, no_face) -> Chosen:
         copies, without_original = _without_originals(copies, faces, kept)
         left_out = left_out + without_face + without_original
         parts.append(copies)
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else kept.reset_index(drop=True)
     table.attrs = dict(notes=notes) if notes else {}
     return Chosen(table, left_out)
 
@@ -186,13 +191,14 @@ def training_faces(
     Raises `InputError` without full faces, and on an identity that only masked images have.
     """
     full = read(data, skip_bad)
-    full = full[full.domain == FULL]
+    is_full = full.domain == FULL
+    full = full if is_full.all() else full[is_full]
     if not len(full):
         raise InputError(f'{data}: no full faces: training needs them')
     table, left_out = _with_copies(full, generated, data, skip_bad, no_face)
-    names = sorted(set(table.identity))
-    label = table.identity.map(dict(zip(names, range(len(names)))))
-    labeled = pd.concat([table, label.rename('label')], axis=1)
+    names = sorted(table.identity.unique())
+    label = pc.index_in(texts(table.identity), value_set=texts(names)).to_numpy()
+    labeled = table.assign(label=label.astype(np.int64))
     labeled.attrs = dict(table.attrs)
     return Chosen(labeled, left_out)
 
@@ -209,12 +215,8 @@ def training_set(
 def fingerprint(
     t: pd.DataFrame,  # A table of images
 ) -> str:  # Twelve hex digits
-    "A name for these images: their keys, identities, domains and file sizes"
-    digest = hashlib.sha256()
-    for row in t.itertuples():
-        line = f'{row.key}\t{row.identity}\t{row.domain}\t{file_size(row.path)}\n'
-        digest.update(line.encode())
-    return digest.hexdigest()[:12]
+    "A name for these images: keys, identities, domains and contents, in the order of the rows"
+    return hash_columns(t.key, t.identity, t.domain, content_hashes(t))
 
 
 def refuse_overlap(
@@ -246,7 +248,8 @@ def load_recognizer(
             raise InputError(f'{path}: {error}') from error
 
     try:
-        return load_weights(path, 'recognizer', build, device)
+        own = backbone is not None
+        return load_weights(path, 'recognizer', build, device, own=own)
     except InputError as error:
         if backbone is None or not isinstance(error.__cause__, RuntimeError):
             raise

@@ -11,8 +11,9 @@ __all__ = ['lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics', 'Average', 'check
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,11 +28,13 @@ from fastai.torch_core import get_model
 from torch import Tensor, nn
 
 from ..core import FULL, InputError, distributed_info
-from ..data.loading import Streamed
+from ..data.contents import hash_bytes, hash_columns
+from ..data.loading import SomeRows, Streamed
 from ..engine.devices import has_bf16, pick_device
-from ..engine.fit import adam, step_learner, train_or_resume
+from ..engine.fit import adam, step_learner
 from ..engine.loaders import CountSteps, train_loader
-from ..engine.weights import file_hash
+from ..engine.runs import Fresh, is_current, train_or_resume
+from ..engine.weights import weights_hash
 from ..plots import image_sheet, show
 from ..presets import changed, config_hash, load_preset
 from mfsr_nb.recognition.fine_tuning import (
@@ -135,17 +138,28 @@ class Diagnostics(Callback):
 
     order, run_valid = 59, False
 
+    def __init__(
+        self,
+        every: int = 10,  # Steps from one computation to the next; 1: at each step
+    ):
+        self.every = every
+
     def after_batch(self) -> None:
-        "Diagnostics that are NaN do not exist yet and are left out"
-        loss = get_model(self.model).loss
+        "Between two computations, and where a value is NaN, the last value of the curve stands"
+        network = get_model(self.model)
+        loss = network.loss
         if not hasattr(loss, 'parts'):
             return
+        curves = getattr(getattr(self.learn, 'watch', None), 'losses', {})
+        due = not curves or (int(network.n_steps) - 1) % self.every == 0
         for part in loss.modules():
             if hasattr(part, 'diagnostics'):
-                found = part.diagnostics().items()
-                loss.parts |= {name: value for name, value in found if value == value}
+                found = part.diagnostics().items() if due else ()
+                # from the curves, which a checkpoint restores, so that a resumed run is the same
+                stand = {n: values[-1] for n, values in curves.items() if n not in loss.parts}
+                loss.parts |= stand | {name: value for name, value in found if value == value}
 
-
+# %% ../../nbs/paper/11_training.ipynb #averag01
 class Average(Callback):
     "Keeps `model.ema`, an exponential moving average of the network, buffers included"
 
@@ -355,9 +369,14 @@ def face_learner(
 # %% ../../nbs/paper/11_training.ipynb #6a27d5b8
 def data_identity(
     table: pd.DataFrame,  # From `training_set`
-) -> str | int:
-    "What the data contribute to the hash of a run: a fingerprint; without files, their number"
-    return fingerprint(table) if 'path' in table else len(table)
+    pixels: Tensor | Streamed,  # Its images, uint8 (n, S, S, 3)
+) -> str:
+    "What the data contribute to the hash of a run: a fingerprint; without files, of the pixels"
+    if 'path' in table:
+        return fingerprint(table)
+    blocks = (pixels[start : start + 256].cpu().numpy() for start in range(0, len(pixels), 256))
+    hashes = np.fromiter(map(hash_bytes, chain.from_iterable(blocks)), np.uint64)
+    return hash_columns(table.label, table.domain, hashes)
 
 
 def start_weights(
@@ -366,6 +385,7 @@ def start_weights(
     runs: str | Path,  # Folder of the runs; the start is stored there
     recognition: Any,  # Recognition section of a preset
     seed: int = 0,  # Of initialization and batches
+    fresh: Fresh = False,  # Train it again where other code made it?
     **kwargs,  # For `train_recognizer`: device, every
 ) -> Path | None:  # None: the preset has no `start`
     "File of the weights that runs of this seed begin with; they are trained if necessary"
@@ -376,21 +396,30 @@ def start_weights(
     recognition = changed(recognition, start=None, fine_tuning=None, optimizer=optimizer)
     rows = np.flatnonzero(table.domain == FULL)
     table = table.iloc[rows].reset_index(drop=True)
-    name = config_hash(recognition, schedule, data_identity(table))[:6]
+    pixels = SomeRows(pixels, rows) if len(rows) < len(pixels) else pixels
+    name = config_hash(recognition, schedule, data_identity(table, pixels))[:6]
     dest = Path(runs) / f'start-{seed}-{name}'
     weights = dest / 'weights.safetensors'
-    if not weights.is_file():
-        pixels = pixels[rows] if len(rows) < len(pixels) else pixels
-        kwargs |= dict(seed=seed, desc=f'start, seed {seed}')
+    if not is_current(dest, fresh):
+        # runs of one seed share it: the second one waits for the first
+        kwargs |= dict(seed=seed, desc=f'start, seed {seed}', fresh=fresh and 'outdated', wait=True)
         train_recognizer(table, pixels, dest, recognition, schedule, **kwargs)
     return weights
 
 # %% ../../nbs/paper/11_training.ipynb #ce9e2bde
-def _run_config(
-    table: pd.DataFrame, recognition: Any, schedule: Any, loss: tuple, seed: int
-) -> str:
-    "Hash of everything that decides the result of a run; `loss` is name, options, clip and start"
-    return config_hash(recognition, schedule, *loss, seed, data_identity(table))
+class _RunHashes(NamedTuple):
+    "What decides the result of a run"
+
+    config: str
+    # the same in parts
+    inputs: dict
+
+
+def _run_hashes(data: str, recognition: Any, schedule: Any, loss: tuple, seed: int) -> _RunHashes:
+    "Hashes of everything that decides the result; `loss` is name, options, clip and start"
+    how = (recognition, schedule, *loss, seed)
+    inputs = dict(settings=config_hash(*how), data=config_hash(data))
+    return _RunHashes(config_hash(*how, data), inputs)
 
 
 def _keep(network: Recognizer, start: Start | None, alpha: float) -> Recognizer:
@@ -399,9 +428,9 @@ def _keep(network: Recognizer, start: Start | None, alpha: float) -> Recognizer:
     return blend(kept, start.tensors, alpha) if alpha < 1 else kept
 
 
-def _new_faces(table: pd.DataFrame, pixels: Any, dest: str | Path) -> NewFaces | None:
+def _new_faces(table: pd.DataFrame, pixels: Any, resumed: bool) -> NewFaces | None:
     "What a new classifier is made from; None where a checkpoint has it already"
-    if (Path(dest) / 'checkpoint.safetensors').is_file():
+    if resumed:
         return None
     return NewFaces(identity_names(table), table.label.to_numpy(), pixels)
 
@@ -435,6 +464,8 @@ def train_recognizer(
     every: float = 30.0,  # Seconds between checkpoints
     cbs: Sequence[Callback] = (),  # More callbacks
     start: str | Path | None = None,  # File of a recognizer to begin with; None: as in the preset
+    fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
+    wait: bool = False,  # Wait for another process in this folder, or refuse?
 ) -> tuple[Recognizer, dict]:  # The network, and facts about the run
     """Train a recognizer, resume its training, or load it if it is finished
 
@@ -447,16 +478,16 @@ def train_recognizer(
     device, world = pick_device(device), distributed_info().world
     options = dict(options)
     clip = options.pop('clip', 0.0)
-    how = (loss, options, clip) + ((file_hash(start),) if start else ())
+    how = (loss, options, clip) + ((weights_hash(start),) if start else ())
     if not start and r.start:
-        where = dict(seed=seed, device=device, every=every)
+        where = dict(seed=seed, device=device, every=every, fresh=fresh)
         own = start_weights(table, pixels, Path(dest).parent, r, **where)
         taken = check_start(own, r, loss, names, same_identities=True)
     n_ids = int(table.label.max()) + 1
     bf16 = r.precision == 'bf16' and has_bf16(device.type)
 
-    def build() -> Recognizer:
-        how = dict(device=device, start=taken, faces=_new_faces(table, pixels, dest))
+    def build(resumed: bool) -> Recognizer:
+        how = dict(device=device, start=taken, faces=_new_faces(table, pixels, resumed))
         return build_training_model(n_ids, r, loss, options, **how)
 
     def learner(model: Recognizer, callbacks: Sequence[Callback]) -> Learner:
@@ -467,7 +498,7 @@ def train_recognizer(
     model, facts = train_or_resume(
         dest,
         kind='recognizer',
-        config=_run_config(table, r, schedule, how, seed=seed),
+        **_run_hashes(data_identity(table, pixels), r, schedule, how, seed=seed)._asdict(),
         build=build,
         learner=learner,
         load=load_recognizer,
@@ -478,6 +509,8 @@ def train_recognizer(
         every=every,
         cbs=cbs,
         shared=True,
+        fresh=fresh,
+        wait=wait,
         loss=loss,
         options=options | dict(clip=clip),
         precision='bf16' if bf16 else 'fp32',

@@ -19,7 +19,7 @@ from ..data.align import ARCFACE, five_points
 from ..data.dataset import open_pixels
 from ..data.find_faces import find_landmarks
 from ..data.mtcnn import load_mtcnn
-from ..data.readers import landmarks
+from ..data.readers import as_numbers, landmarks, read_csv
 from ..data.squares import points_to_square
 from ..engine.files import atomic_write
 from .validation import search_rows
@@ -45,14 +45,20 @@ def at_chance(
 def final_rates(
     file: str | Path,  # `held_out.csv` of a training
 ) -> dict[str, float]:
-    "Rank-1 of each kind of probes at the end of a training; empty where nothing was measured"
+    """Rank-1 of each kind of probes at the end of a training; empty where nothing was measured.
+
+    Raises `InputError` where the file holds anything but rates."""
     if not Path(file).is_file():
         return {}
-    table = pd.read_csv(file)
-    last = {} if table.empty else table.drop(columns='step').iloc[-1]
-    return {name: float(rate) for name, rate in last.items()}
+    table = read_csv(file)
+    if 'step' not in table:
+        raise InputError(f'{file}: no column `step`: train again with --held-out')
+    rates = as_numbers(file, table, table.columns).drop(columns='step')
+    if not rates.apply(lambda rate: rate.between(0, 1)).all(axis=None):
+        raise InputError(f'{file}: a rate is not between 0 and 1: train again with --held-out')
+    return {} if table.empty else rates.iloc[-1].to_dict()
 
-
+# %% ../../nbs/paper/12a_training_warnings.ipynb #12a000f2
 def held_out_results(
     table: pd.DataFrame,  # Held-out table of `hold_out_identities`
     rates: Mapping[str, float],  # `full`, `masked`: Rank-1, from `final_rates`

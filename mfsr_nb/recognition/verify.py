@@ -6,16 +6,17 @@
 __all__ = ['MEASURED', 'NO_THRESHOLD', 'read_threshold', 'Verification', 'verify']
 
 # %% ../../nbs/paper/22a_verify.ipynb #22a00003
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from torch import nn
 
 from ..core import InputError
+from ..engine.json_files import Record, check_record, read_json
 from ..protocol.inputs import embedding_norms
 from .embed import embed
 from .gallery import Threshold
@@ -25,16 +26,23 @@ from ..registries import closest
 MEASURED = 'metrics.json'
 
 
+class _Measured(Record):
+    "What a threshold is read from"
+
+    thresholds: dict[str, float | None] = Field(default_factory=dict)
+    threshold: float | None = None
+
+
+_REMEDY = 'give what mfsr_eval --out wrote'
+
+
 def _read_metrics(file: Path) -> dict:
     "What mfsr_eval wrote; raises `InputError` on anything else"
     if not file.is_file():
         raise InputError(f'{file}: no such file: write it with mfsr_eval --out')
-    try:
-        metrics = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise InputError(f'{file}: not JSON: give what mfsr_eval --out wrote') from error
-    if not isinstance(metrics, dict) or not {'thresholds', 'threshold'} & {*metrics}:
-        raise InputError(f'{file}: has no thresholds: give what mfsr_eval --out wrote')
+    metrics = read_json(file, _Measured, _REMEDY)
+    if not {'thresholds', 'threshold'} & {*metrics}:
+        raise InputError(f'{file}: has no thresholds: {_REMEDY}')
     return metrics
 
 
@@ -46,7 +54,7 @@ def _of_scenario(metrics: dict, scenario: str, file: Path) -> dict:
         raise InputError(
             f'{file}: has no scenario {scenario!r}: evaluate it with mfsr_eval --scenario'
         )
-    return metrics[scenario]
+    return check_record(metrics[scenario], _Measured, f'{file}, {scenario}', _REMEDY)
 
 # %% ../../nbs/paper/22a_verify.ipynb #22a00007
 def read_threshold(
