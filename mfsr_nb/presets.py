@@ -9,6 +9,7 @@ __all__ = ['DataFrame', 'Origin', 'SettingsFile', 'read_settings', 'preset_names
 # %% ../nbs/library/02_presets.ipynb #67dc9152
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from .core import InputError, closest
 from .registries import Section, as_tuples, first_problem
 from .schema import Preset
-from .yaml_lines import YamlFile, read_yaml
+from .yaml_lines import YamlFile, parse_yaml, read_yaml
 
 # %% ../nbs/library/02_presets.ipynb #typc0001
 # pandas' class, which is imported late, in the type hints of this module
@@ -97,7 +98,7 @@ def _preset_path(name: str | Path, folder: Path) -> Path:
             raise InputError(f'unknown preset {str(name)!r}: {remedy}')
         return _presets / f'{name}.yaml'
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f'preset {path}: no such file: check the path')
     return path
 
@@ -142,11 +143,12 @@ def _with_changes(file: SettingsFile, changes: Mapping, where: str) -> SettingsF
 def _value(text: str) -> Any:
     "A value as YAML reads it, or a number"
     try:
-        value, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
+        file = parse_yaml(text, '--set')
+    except InputError:
         return text
-    # text in quotation marks stays text
-    if isinstance(value, str) and node.style is None:
+    value, node = file.content, file.root
+    # text in quotation marks stays text; the parser in C has '' for others, the one in Python None
+    if isinstance(value, str) and not node.style:
         try:
             return float(value)
         except ValueError:

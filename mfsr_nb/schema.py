@@ -7,8 +7,8 @@ __all__ = ['Fraction', 'Positive', 'NotNegative', 'Count', 'Index', 'Pair', 'MOS
            'TestFaces', 'World', 'ImageCounts', 'TrainSets', 'Data', 'Align', 'Optimizer', 'Schedule', 'Pretraining',
            'FineTuning', 'Schedules', 'Coarse', 'Tight', 'Snapshot', 'Augmentation', 'Neck', 'Batch', 'DomainMix',
            'TestFeature', 'Recognition', 'SegmentationLoss', 'SegmentationAugmentation', 'SegmentationOutput',
-           'Segmentation', 'Verification', 'Retrieval', 'Evaluation', 'Losses', 'Masks', 'GeneratorAugmentation',
-           'GeneratorCommon', 'GeneratorSchedule', 'Ramp', 'Generators', 'Preset']
+           'Segmentation', 'Verification', 'Retrieval', 'Evaluation', 'Losses', 'Masks', 'DiscriminatorAugmentation',
+           'GeneratorAugmentation', 'GeneratorCommon', 'GeneratorSchedule', 'Ramp', 'Generators', 'Preset']
 
 # %% ../nbs/library/01b_schema.ipynb #schm0003
 from collections.abc import Mapping
@@ -74,12 +74,15 @@ class World(Section):
     casia: TrainingFaces
     vggface2: TrainingFaces
     seg: SegmentationFaces
+    # masks worn wrongly, and what is no mask, with segmentation
+    wear: SegmentationFaces
     rec: TestFaces
 
     @model_validator(mode='after')
     def _fits_on_a_disk(self) -> 'World':
         images = sum(part.identities * part.images for part in (self.casia, self.vggface2))
-        images += self.seg.images + self.rec.identities * (self.rec.full + self.rec.masked)
+        images += self.seg.images + self.wear.images
+        images += self.rec.identities * (self.rec.full + self.rec.masked)
         n_bytes = 3 * images * self.size**2
         if n_bytes > MOST_BYTES:
             raise ValueError(
@@ -431,12 +434,25 @@ class Masks(_ByName):
     registry = MASKS
 
 # %% ../nbs/library/01b_schema.ipynb #schm0020
+class DiscriminatorAugmentation(Section):
+    "What changes each image, real or generated, before a discriminator sees it"
+
+    # largest change, of a range from 0 to 1
+    brightness: Fraction
+    # largest relative change
+    contrast: Fraction
+    # largest shift, as a part of the side
+    shift: Fraction
+
+
 class GeneratorAugmentation(Section):
     "Augmentation of a generator's images"
 
     hflip: Fraction
     # masked faces are windows of this relative side; null: whole images
     zoom_M: Annotated[float, Field(gt=0, le=1)] | None
+    # null: discriminators see the images as they are
+    discriminator: DiscriminatorAugmentation | None
 
 
 class GeneratorCommon(Section):

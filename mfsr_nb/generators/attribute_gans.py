@@ -23,8 +23,9 @@ from torch import nn
 
 from ..core import InputError
 from ..data.loading import Streamed
-from .gan import Adversarial, UnpairedBatches, train_gan
+from .gan import Adversarial, train_gan
 from .networks import OUTPUTS, compose_output
+from .unpaired import UnpairedBatches
 from ..presets import settings
 from mfsr_nb.registries import (
     GENERATORS,
@@ -203,7 +204,8 @@ class StarNet(nn.Module):
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"
-        return compose_output(x, self.net(concat_attribute(x, c)), self.output, self.gain)
+        values = self.net(concat_attribute(x, c))
+        return compose_output(x, values, self.output, self.gain).image
 
 
 class SaNet(nn.Module):
@@ -276,7 +278,7 @@ class AttNet(nn.Module):
                 code = torch.cat([code, features[-2 - i]], 1)
             if i < self.inject:
                 code = concat_attribute(code, sign)
-        return compose_output(x, self.dec[-1](code), self.output, self.gain)
+        return compose_output(x, self.dec[-1](code), self.output, self.gain).image
 
 # %% ../../nbs/paper/17_attribute_gans.ipynb #b631425e
 def attribute_gans() -> list[str]:

@@ -9,7 +9,7 @@ __all__ = ['Classifier', 'generator_settings', 'with_steps', 'unmasked', 'make_s
 
 # %% ../../nbs/library/34_generators.ipynb #5a4c7c75
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +23,14 @@ from ..core import FULL, MASKED, InputError, seed_everything
 from ..data.dataset import load_image, read
 from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
-from ..engine.files import atomic_write
-from ..engine.weights import file_hash
+from ..engine.files import remove_parts, save_image
+from ..engine.runs import Fresh
+from ..engine.weights import weights_hash
 from .attribute_gans import attribute_gan_settings
-from .gan import zoom
 from .networks import images_to_tensor
+from .unpaired import zoom
 from ..masks.unet import load_unet, train_unet
-from ..presets import changed, config_hash, settings
+from ..presets import changed, settings
 from ..recognition.recognizer import Recognizer, fingerprint, load_recognizer, training_set
 from ..recognition.train import train_recognizer
 from ..registries import GENERATORS, Section
@@ -102,10 +103,8 @@ def _write_unmasked(row, image_path, label_path, skip_bad):
         if skip_bad:
             return
         raise
-    with atomic_write(image_path) as path:
-        image.save(path)
-    with atomic_write(label_path) as path:
-        Image.new('L', image.size).save(path)
+    save_image(image_path, image)
+    save_image(label_path, Image.new('L', image.size))
 
 
 def unmasked(
@@ -120,6 +119,8 @@ def unmasked(
     rows = np.linspace(0, len(table) - 1, min(n, len(table))).round().astype(int)
     table = table.iloc[np.unique(rows)]
     folder = Path(dest) / f'full-{fingerprint(table)}'
+    for part in ('images', 'labels'):
+        remove_parts(folder / part)
     for i, row in enumerate(table.itertuples()):
         image_path = folder / 'images' / f'{i:05d}.png'
         label_path = folder / 'labels' / f'{i:05d}.png'
@@ -227,7 +228,7 @@ class FullFaces(NamedTuple):
         return int(self.table.label.max()) + 1
 
 
-def _train_classifier(faces, dest, preset, size, seed, skip_bad):
+def _train_classifier(faces, dest, preset, size, seed, skip_bad, fresh):
     "The Softmax model of the full faces, trained or found in `dest`"
     recognition = preset.recognition
     pixels = faces.pixels
@@ -241,6 +242,7 @@ def _train_classifier(faces, dest, preset, size, seed, skip_bad):
         schedule=recognition.schedule.casia,
         seed=seed,
         desc='classifier C',
+        fresh=fresh,
     )
     return model
 
@@ -282,6 +284,7 @@ def find_classifier(
     C: str | Path | None = None,  # File of a recognizer
     seed: int = 0,  # Of initialization and batches
     skip_bad: bool = False,  # Leave out unreadable images?
+    fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
 ) -> Recognizer:
     """The recognizer behind C: read from a file, trained on the full faces, or untrained.
 
@@ -290,7 +293,8 @@ def find_classifier(
     if section.classifier.init == 'scratch':
         return _fresh_classifier(faces.n_ids, preset, size, seed)
     if C is None:
-        net = _train_classifier(faces, dest, preset=preset, size=size, seed=seed, skip_bad=skip_bad)
+        how = dict(preset=preset, size=size, seed=seed, skip_bad=skip_bad, fresh=fresh)
+        net = _train_classifier(faces, dest, **how)
     else:
         net = load_recognizer(C)
     _check_classifier(net.config, C, faces, size)
@@ -326,17 +330,18 @@ class Helpers(NamedTuple):
 
     segmenter: nn.Module | None = None
     classifier: nn.Module | None = None
-    names: tuple = ()
+    # name -> hash
+    names: Mapping = {}
 
 
-def _find_helpers(faces, dest, preset, section, S, C, seed, skip_bad):
+def _find_helpers(faces, dest, preset, section, S, **how):
     "S and, where `terms.cls` is not 0, C"
     segmenter = _load_segmenter(S, section.image_size)
+    names = {'segmentation network': weights_hash(S)}
     if not section.terms.cls:
-        return Helpers(segmenter, names=(file_hash(S),))
-    net = find_classifier(faces, dest, preset, section, C=C, seed=seed, skip_bad=skip_bad)
-    name = file_hash(C) if C is not None else config_hash(net.config, section.classifier.init)
-    return Helpers(segmenter, Classifier(net), (file_hash(S), name))
+        return Helpers(segmenter, names=names)
+    net = find_classifier(faces, dest, preset, section, **how)
+    return Helpers(segmenter, Classifier(net), names | {'classifier': weights_hash(net)})
 
 # %% ../../nbs/library/34_generators.ipynb #3434aa09
 def make_generator(
@@ -350,6 +355,7 @@ def make_generator(
     seed: int = 0,  # Of initialization and batches
     skip_bad: bool = False,  # Leave out unreadable images?
     steps: int = 0,  # Another number of steps than the preset's; schedules are scaled with it
+    fresh: Fresh = False,  # Train again? C then only where other code or settings made it
     **kwargs: Any,  # For `train_gan`: device, every, samples, board, cbs
 ) -> tuple[nn.Module, dict]:  # The generator, facts about the run
     """A generator, trained or found in `dest`.
@@ -361,7 +367,8 @@ def make_generator(
     table, f, _ = load_pixels(training_set(full, None, skip_bad), section.image_size, skip_bad)
     m, masked_name = unpaired_masked_images(masked, section.image_size, skip_bad)
     data = dict(f=f, m=m, labels=table.label.to_numpy(), dest=dest, section=section, seed=seed)
-    names = [fingerprint(table), masked_name]
+    names = {'full faces': fingerprint(table), 'masked faces': masked_name}
+    kwargs |= dict(fresh=fresh) if fresh else {}
     method = GENERATORS[name]
     if method.helpers:
         helpers = _find_helpers(
@@ -373,7 +380,8 @@ def make_generator(
             C=C,
             seed=seed,
             skip_bad=skip_bad,
+            fresh=fresh and 'outdated',
         )
         kwargs |= dict(S=helpers.segmenter, C=helpers.classifier)
-        names += helpers.names
+        names |= helpers.names
     return method.make(**data, data=names, desc=name, **kwargs)

@@ -24,6 +24,7 @@ from ..data.dataset import open_pixels, read
 from ..data.readers import landmarks, read_generated
 from ..data.squares import points_to_square, to_square
 from ..engine.files import atomic_write, read_records
+from .masked_files import check_whole
 from .masking import kp_cvx, landmarks68
 from ..presets import load_preset
 
@@ -566,6 +567,7 @@ def generated_faces(
 ) -> GeneratedFaces:
     "What `generator_report` needs; raises `InputError` where a masked image has no original"
     table, masked = read(src), read_generated(generated)
+    check_whole(generated)
     row_of = dict(zip(table.key, range(len(table))))
     if missing := [key for key in masked.key if key not in row_of]:
         raise InputError(

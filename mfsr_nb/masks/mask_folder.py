@@ -7,14 +7,12 @@ __all__ = ['LANDMARKS', 'Masker', 'NoFace', 'AdHoc', 'FolderResult', 'fill_folde
 
 # %% ../../nbs/library/33_mask_folder.ipynb #fda2c447
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import zlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +20,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from ..core import DOMAINS, MASKED, InputError, distributed_info, progress
+from ..core import DOMAINS, MASKED, InputError, distributed_info, processes_here, progress
 from ..data.dataset import copy_names, open_pixels, read, read_bytes
 from ..data.detections import detect_points
 from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces, write_left_out
 from ..data.readers import join_landmarks, landmarks, read_landmarks
 from ..engine.files import atomic_write, exclusive_lock
+from ..engine.processes import WorkerPool
 from .masked_files import check_dest, finished_keys, recipe_lines, write_masked
 from .masking import apply_mask
 from ..registries import MASKS
@@ -218,19 +217,13 @@ def _mask_row(masker, row, points, dest):
 _small = 20_000
 
 
-def _start_worker():
-    "A worker has one thread, and leaves Ctrl-C to the process that started it"
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _default_workers(n_images):
     "One process per core on large data sets, shared by the processes of a launch"
     if n_images < _small:
         return 1
     has_affinity = hasattr(os, 'sched_getaffinity')
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return cores // processes_here()
 
 
 def _mask_here(job, chunks):
@@ -246,27 +239,28 @@ def _mask_here(job, chunks):
 # %% ../../nbs/library/33_mask_folder.ipynb #0d7c2b95
 def _check_known(pool, masker):
     "Raise `InputError` where a new process does not know the masking method"
-    if not pool.submit(masker.is_known).result():
+    if not all(pool.map(methodcaller('is_known'), [masker])):
         raise InputError(
             f'masking method {masker.method!r} is not known to other processes: use 1 worker, '
             'or put it into a file and load that with use_plugin (--plugin)'
         )
 
 
+def _names_of(rows):
+    more = f' and {len(rows) - 1} more' if len(rows) > 1 else ''
+    return f'{rows.path.iloc[0]}{more}'
+
+
+def _single_rows(rows):
+    return [rows.iloc[i : i + 1] for i in range(len(rows))]
+
+
 def _mask_in_processes(job, chunks, workers):
     # Functions of a notebook can be forked, but not sent to a new process
-    can_fork = 'fork' in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context(
-        'fork' if __name__ == '__main__' and can_fork else 'spawn'
-    )
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        try:
-            _check_known(pool, job.func)
-            for lines in pool.map(job, chunks):
-                yield from lines
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with WorkerPool(workers, 'use fewer --workers', fork=__name__ == '__main__') as pool:
+        _check_known(pool, job.func)
+        for lines in pool.map(job, chunks, _names_of, _single_rows):
+            yield from lines
 
 
 def _mask_all(todo, masker, workers, **options):

@@ -8,7 +8,6 @@ __all__ = ['UNet', 'keep_map', 'load_unet', 'read_seg', 'open_label', 'load_seg'
            'SegRate', 'Segmenting', 'draw_masks', 'unet_dls', 'mask_iou', 'unet_learner', 'train_unet']
 
 # %% ../../nbs/paper/05_unet.ipynb #21caae86
-import hashlib
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,15 +26,17 @@ from torch import nn
 
 from ..augment import KeyedRandom, camera_noise, occluders, random_placement, recolor_mask
 from ..core import InputError, progress
-from ..data.dataset import file_size, open_pixels, read_bytes
+from ..data.contents import content_hashes, hash_columns
+from ..data.dataset import open_pixels, read_bytes
 from ..data.decoding import DecodeError, decode_label
 from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
 from ..data.squares import to_square
 from ..engine.devices import has_bf16, pick_device
-from ..engine.fit import adam, step_learner, train_or_resume
+from ..engine.fit import adam, step_learner
 from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.modes import evaluation_mode
+from ..engine.runs import Fresh, train_or_resume
 from ..engine.weights import load_weights
 from ..plots import image_sheet, show
 from ..presets import config_hash, load_preset
@@ -520,10 +521,11 @@ def unet_learner(
     )
 
 # %% ../../nbs/paper/05_unet.ipynb #597e8f0a
-def _seg_config(t, s, seed):
-    "Hash of the settings and of the data: keys and sizes of all files"
-    lines = [f'{r.key}\t{file_size(r.path)}\t{file_size(r.label)}\n' for r in t.itertuples()]
-    return config_hash(s, seed, hashlib.sha256(''.join(lines).encode()).hexdigest())
+def _seg_hashes(t, s, seed):
+    "Hashes of the settings and of the data: keys and contents of all files"
+    data = hash_columns(t.key, content_hashes(t), content_hashes(t, 'label'))
+    inputs = dict(settings=config_hash(s, seed), data=data)
+    return dict(config=config_hash(s, seed, data), inputs=inputs)
 
 # %% ../../nbs/paper/05_unet.ipynb #e5703bc9
 def train_unet(
@@ -535,6 +537,7 @@ def train_unet(
     device: str | torch.device | None = None,  # None: a GPU if there is one
     every: float = 30.0,  # Seconds between checkpoints
     cbs: Iterable[Callback] = (),  # More callbacks
+    fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
 ) -> tuple[UNet, dict]:  # S in evaluation mode; facts about the run with the held-out metrics
     """Train S, resume, or find a finished run; writes `DEST/weights.safetensors`
 
@@ -562,8 +565,8 @@ def train_unet(
     network, about = train_or_resume(
         dest,
         kind='unet',
-        config=_seg_config(t, s, seed),
-        build=partial(_build_unet, s, device),
+        **_seg_hashes(t, s, seed),
+        build=lambda resumed: _build_unet(s, device),
         learner=learner,
         load=load_unet,
         keep=keep,
@@ -572,6 +575,7 @@ def train_unet(
         device=device,
         every=every,
         cbs=cbs,
+        fresh=fresh,
         images=len(rows),
         held=held,
     )

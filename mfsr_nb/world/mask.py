@@ -149,7 +149,8 @@ def paint_straps(
                 side * u - start_x, v - start_y, 1.42 - start_x, end_y - start_y
             )
             weight = weight + smooth_ramp(0.016 - distance, 1.4 * head.step_u)
-        paint(albedo[index], (weight * face.worn).clamp_(max=1), face.strap_c)
+        shown = face.worn * (face.strap_left if side < 0 else face.strap_right)
+        paint(albedo[index], (weight * shown).clamp_(max=1), face.strap_c)
 
 
 def paint_contact_shadow(

@@ -379,6 +379,9 @@ def _mask_look(draw, n95):
         m_pleats=draw.uniform(6.0, 9.0),
         valve=n95 * draw.chance(0.4),
         m_strap=draw.uniform(),
+        # opacity of the straps at either side
+        strap_left=1 + 0 * n95,
+        strap_right=1 + 0 * n95,
     )
 
 # %% ../../nbs/library/10_world_traits.ipynb #b9569343
