@@ -1,6 +1,12 @@
 __version__ = "0.1.0"
 
+import os
+
 import lazy_loader
+
+# In a launch, torch prints a native traceback for each connection that is lost
+if 'WORLD_SIZE' in os.environ:
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
 
 # Public names, loaded when they are first used, so that `import mfsr_nb` stays light.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -25,7 +31,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         'masks.masking': ['mask_face'],
         'masks.mask_folder': ['mask_folder'],
         'masks.unet': ['load_unet', 'unet_dls', 'unet_learner'],
-        'generators.gan': ['gan_dls', 'gan_learner', 'load_generator'],
+        'generators.gan': ['gan_learner', 'load_generator'],
+        'generators.unpaired': ['gan_dls'],
         'model_card': ['write_card'],
         'export': ['export_onnx'],
         'protocol.evaluate': ['evaluate'],

@@ -61,6 +61,21 @@ def _check_networks(method: str, masked: str, segmentation: str, classifier: str
         load_recognizer(classifier)
     return _segmentation_source(segmentation, masked)
 
+# %% ../nbs/library/60_cli.ipynb #a600001b
+def _trained_segmenter(source: str, dest: str, preset: Any, full: str, **how: Any) -> str:
+    "File of the segmentation network: the one given, or trained on folders that were given"
+    from pathlib import Path
+
+    from mfsr_nb.generators.pipeline import make_segmenter
+
+    sources = source.split(',')
+    if not all(Path(part).is_dir() for part in sources):
+        return source
+    folder = Path(dest) / 'segmentation'
+    how['fresh'] = how['fresh'] and 'outdated'
+    make_segmenter(sources, folder, preset, full, **how)
+    return str(folder / 'weights.safetensors')
+
 
 def _write_cards(dest: str, preset: str, *sources: str) -> None:
     "Model cards of a generator, and of the networks that were trained for it"
@@ -94,8 +109,8 @@ def mfsr_gan(
     dest: str,  # Folder for weights.safetensors and samples/; an interrupted run continues
     # {generators}, or a variant such as cyclegan or Table 3's iamgan_wo_rec
     method: str = 'iamgan',
-    # Weights of the segmentation network, or a folder with images/ and labels/ to train it on;
-    # by default MASKED itself where it has labels/
+    # Weights of the segmentation network, or a folder with images/ and labels/ to train it on,
+    # or several, separated by commas; by default MASKED itself where it has labels/
     segmentation: str = '',
     # Weights that mfsr_train wrote for exactly the identities of FULL; by default trained first
     classifier: str = '',
@@ -107,13 +122,16 @@ def mfsr_gan(
     batch_size: int = 0,  # Images in a batch; 0: as in the preset
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     skip_bad: bool = False,  # Leave out unreadable images?
+    # Train again, also in place of a run with other settings or data; the weights that are there
+    # stay until the new ones are finished. The segmentation network and the classifier in DEST are
+    # trained again where another version, other settings or data made them
+    fresh: bool = False,
     # A setting of the preset, such as iamgan.optimizer.lr=1e-3; repeatable
     set: list[str] = (),
 ) -> None:
     "Train a generator that puts masks on full faces (sections 4.1 and 5.4)"
-    from pathlib import Path
-
     from mfsr_nb.engine.devices import pick_device
+    from mfsr_nb.engine.runs import hold_run
     from mfsr_nb.generators import pipeline
 
     # everything that can be refused is refused before anything is trained
@@ -125,14 +143,13 @@ def mfsr_gan(
         _require_tensorboard()
     segmenter = _check_networks(method, masked, segmentation, classifier)
     common = dict(seed=seed, skip_bad=skip_bad, device=device or None)
-    if segmenter and Path(segmenter).is_dir():
-        folder = Path(dest) / 'segmentation'
-        pipeline.make_segmenter(segmenter, folder, loaded, full, **common)
-        segmenter = folder / 'weights.safetensors'
-    networks = dict(S=segmenter, C=classifier or None)
-    how = dict(name=method, steps=steps, samples=samples, board=tensorboard)
-    _, facts = pipeline.make_generator(full, masked, dest, loaded, **networks, **how, **common)
-    _write_cards(dest, loaded.name, full, masked)
+    how = dict(name=method, steps=steps, samples=samples, board=tensorboard, fresh=fresh)
+    # also for the networks that are trained first, and for the cards
+    with hold_run(dest, device or None):
+        S = segmenter and _trained_segmenter(segmenter, dest, loaded, full, **common, fresh=fresh)
+        networks = dict(S=S, C=classifier or None)
+        _, facts = pipeline.make_generator(full, masked, dest, loaded, **networks, **how, **common)
+        _write_cards(dest, loaded.name, full, masked)
     losses = ', '.join(f'{name} {curve[-1]:.3f}' for name, curve in facts['curves'].items())
     seconds = f'{facts["steps"]} steps in {facts["seconds"]:.0f} s'
     print(f'{dest}/weights.safetensors: {seconds}; {losses}')
@@ -181,7 +198,7 @@ def mfsr_embed(
 
     from mfsr_nb.data.dataset import summary
     from mfsr_nb.data.left_out import LeftOut, write_left_out
-    from mfsr_nb.engine.weights import file_hash
+    from mfsr_nb.engine.weights import weights_hash
     from mfsr_nb.protocol.inputs import save_embeddings
     from mfsr_nb.recognition.recognizer import embed_dataset, faces_and_copies
 
@@ -193,7 +210,7 @@ def mfsr_embed(
     left_out = left_out + [LeftOut(path, 'cannot be read') for path in bad]
     print_left_out(left_out)
     print(summary(table, data), file=sys.stderr)
-    name = file_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
+    name = weights_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
     arrays = (embedding, table.identity, table.domain, table.path)
     issame = None if generated else _truth_of(data, table)
     save_embeddings(out, *arrays, weights=name, issame=issame)
@@ -349,6 +366,7 @@ def mfsr_reproduce(
     jobs: int = 0,
     executor: str = '',  # dask://HOST:PORT: the workers of a Dask cluster instead of processes here
     dry_run: bool = False,  # Only show the plan, with times
+    fresh: bool = False,  # Compute again what another version of mfsr_nb has made?
     fraction: float = 1.0,  # Part of each training's steps: 0.001 tries everything out
     dest: str = '',  # Folder of the study; runs/<preset> by default
     train: str = '',  # Training set of your own (full faces), with --test
@@ -380,6 +398,7 @@ def mfsr_reproduce(
     data = dict(train=train, test=test, masked=masked, labelled=labelled)
     data |= dict(kind=kind, schedule=schedule, results=results)
     data |= dict(rows_file=rows_file, executor=executor)
+    pages = page_files()
     with use_device(device):
         study, runs = reproduce(
             load_preset(preset, set),
@@ -393,10 +412,11 @@ def mfsr_reproduce(
             jobs=jobs or default_jobs(),
             fraction=fraction,
             dry_run=dry_run,
-            pages=page_files(),
+            fresh=fresh,
+            pages=pages,
         )
     if runs:
-        print(f'runs and executed notebooks in {study.dest}')
+        print(f'runs{" and executed notebooks" if pages else ""} in {study.dest}')
 
 
 @command
@@ -404,10 +424,12 @@ def mfsr_merge(
     results: str,  # Folder of the registry that is added to
     studies: str,  # Folders of studies, or of other registries, separated by commas
 ) -> None:
-    "Bring the runs and records of several machines together; what exists stays as it is"
+    "Bring the runs and records of several machines together, and say where they disagree"
     from mfsr_nb.study.registry import merge_runs
 
     added = merge_runs(results, *studies.split(','))
+    for note in added.notes:
+        print(note, file=sys.stderr)
     print(f'{results}: {added.runs} runs and {added.files} other files added')
 
 # %% ../nbs/library/60_cli.ipynb #clip0002

@@ -170,7 +170,7 @@ def mfsr_align(
 def mfsr_world(
     dest: str,  # Folder to write; an interrupted run continues
     preset: str = 'mini',  # smoke, mini, gpu, or a YAML file of your own
-    # Only these, separated by commas: casia, casia_true, vggface2, mfsr_seg, mfsr_rec
+    # Only these, separated by commas: casia, casia_true, vggface2, mfsr_seg, mfsr_wear, mfsr_rec
     parts: str = '',
     # A setting of the preset, such as world.size=96; repeatable
     set: list[str] = (),

@@ -152,13 +152,11 @@ def _enroll_npz(gallery: Any, data: str, weights: str) -> int:
 
 def _check_npz_weights(data: str, weights: str, flip: str) -> None:
     "Raise `InputError` if an npz file names other weights, or another use of the mirror"
-    import numpy as np
+    from mfsr_nb.engine.weights import weights_hash
+    from mfsr_nb.protocol.inputs import embedding_weights
 
-    from mfsr_nb.engine.weights import file_hash
-
-    with np.load(data, allow_pickle=False) as file:
-        named = str(file['weights']) if 'weights' in file else ''
-    wanted = file_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
+    named = embedding_weights(data)
+    wanted = weights_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
     if named and named != wanted:
         raise InputError(
             f'{data}: its embeddings are of {named}, {weights} is {wanted}: '
@@ -203,15 +201,19 @@ def mfsr_enroll(
     skip_bad: bool = False,  # Leave out images that cannot be used, and list them?
 ) -> None:
     "Enroll the identities of a data set in a gallery"
+    from mfsr_nb.engine.files import exclusive_lock
+
     check_number('batch_size', batch_size, 1, '1 or more')
     options = dict(compare=compare, masking=masking, align=align, flip=flip, storage=storage)
-    found = _open_gallery(gallery, weights, options | dict(batch_size=batch_size), device)
-    before = len(found)
-    if data.endswith('.npz'):
-        added = _enroll_npz(found, data, weights)
-    else:
-        added = _enroll_images(found, data, skip_bad)
-    found.save(gallery)
+    # whom another process enrolls between reading and writing would be lost
+    with exclusive_lock(gallery):
+        found = _open_gallery(gallery, weights, options | dict(batch_size=batch_size), device)
+        before = len(found)
+        if data.endswith('.npz'):
+            added = _enroll_npz(found, data, weights)
+        else:
+            added = _enroll_images(found, data, skip_bad)
+        found.save(gallery, held=True)
     print(f'{gallery}: {added} images added to {before}; {found}')
 
 # %% ../nbs/library/60b_cli_faces.ipynb #cfa00014

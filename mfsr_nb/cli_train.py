@@ -46,7 +46,7 @@ def _check_test(table: Any, test: str, allow_overlap: bool) -> None:
         refuse_overlap(table, read(test), allow_overlap)
 
 
-def _describe_training_set(table: Any, data: str, loss: str, identities: int) -> str:
+def _describe_training_set(table: Any, data: str, loss: str, settings: Any) -> str:
     "Report what was read and where settings do not fit; returns what is wrong with the alignment"
     from mfsr_nb.core import MASKED, distributed_info
     from mfsr_nb.data.dataset import summary
@@ -60,7 +60,7 @@ def _describe_training_set(table: Any, data: str, loss: str, identities: int) ->
             'compare; give --generated',
             file=sys.stderr,
         )
-    found = table.label.nunique()
+    found, identities = table.label.nunique(), settings.batch.identities
     if found < identities:
         share = f', or as many as {world} processes can share' if world > 1 else ''
         print(
@@ -135,12 +135,14 @@ def _print_warnings(sentences: Sequence[str]) -> None:
 
 
 def _print_start(start: str, settings: Any, loss: str, table: Any) -> None:
-    "What is taken from a start; raises `InputError` where it does not fit"
+    "What is taken from a start; raises `InputError` where it or the settings do not fit"
+    from mfsr_nb.core import distributed_info
     from mfsr_nb.recognition.fine_tuning import identity_names
     from mfsr_nb.recognition.train import check_start
 
-    taken = check_start(start or None, settings, loss, identity_names(table)) if start else None
-    if taken:
+    is_given = start or not settings.start
+    taken = check_start(start, settings, loss, identity_names(table)) if is_given else None
+    if taken and distributed_info()[0] == 0:
         print(taken.sentence, file=sys.stderr)
 
 
@@ -232,11 +234,15 @@ def mfsr_train(
     # What to do with crops in which mfsr_align found no face, and their copies;
     # what is left out is listed in DEST/left_out.csv
     no_face: Literal['skip', 'keep', 'fail'] = 'skip',
+    # Train again, also in place of a run with other settings or data; the weights that are there
+    # stay until the new ones are finished
+    fresh: bool = False,
     # A setting of the preset, such as recognition.optimizer.lr=1e-3; repeatable
     set: list[str] = (),
 ) -> None:
     "Train a recognizer; DEST/curves.png shows the progress, DEST/warnings.txt what to doubt"
     from mfsr_nb.core import distributed_info
+    from mfsr_nb.engine.runs import hold_run
     from mfsr_nb.recognition import recognizer
     from mfsr_nb.recognition.train import train_recognizer
 
@@ -248,17 +254,25 @@ def mfsr_train(
     _check_test(table, test, allow_overlap)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
-    identities = settings.batch.identities
-    unaligned = _describe_training_set(table, data, loss, identities) if first else ''
+    unaligned = _describe_training_set(table, data, loss, settings) if first else ''
     parts = dict(share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out)
     table, held, callbacks = _hold_out(table, dest, settings, **parts)
-    _print_start(start if first else '', settings, loss, table)
+    _print_start(start, settings, loss, table)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
     if first:
         _print_doubts(table.identity.nunique(), unaligned, left_out)
-    how = dict(loss=loss, options=options, seed=seed, device=device or None, cbs=callbacks)
-    how |= dict(start=start or None)
-    _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
-    if first:
-        found = dict(held=held, unaligned=unaligned, left_out=left_out)
-        _finish_training(dest, table, facts, **found, data=data, preset=chosen.name)
+    found = dict(held=held, unaligned=unaligned, left_out=left_out, preset=chosen.name)
+    how = dict(
+        loss=loss,
+        options=options,
+        seed=seed,
+        device=device or None,
+        cbs=callbacks,
+        start=start or None,
+        fresh=fresh,
+    )
+    # also for what is written after the training
+    with hold_run(dest, device or None):
+        _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
+        if first:
+            _finish_training(dest, table, facts, **found, data=data)

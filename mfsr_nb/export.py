@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from . import __version__
 from .core import InputError
 from .engine.files import atomic_write
-from .engine.weights import file_hash, read_header
+from .engine.weights import read_header, weights_hash
 from .generators.gan import load_generator
 from .generators.networks import images_to_tensor
 from .masks.unet import UNet, load_unet, mask_probability
@@ -202,7 +202,7 @@ def _strip(proto: Any) -> None:
 def _about(graph: Graph, file: Path | None) -> dict[str, str]:
     "What the ONNX file says about itself"
     card = {} if file is None else read_card(file)
-    facts = dict(mfsr_nb=__version__, weights='' if file is None else file_hash(file))
+    facts = dict(mfsr_nb=__version__, weights='' if file is None else weights_hash(file))
     facts |= dict(kind=graph.kind, network=graph.name, size=graph.size, color='RGB')
     facts |= dict(input=INPUTS[not graph.pixels], layout='NHWC' if graph.pixels else 'NCHW')
     facts |= dict(zip(('mean', 'std'), normalization(graph.model)))

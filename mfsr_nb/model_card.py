@@ -6,50 +6,55 @@
 __all__ = ['UNKNOWN', 'CARD', 'data_facts', 'card_path', 'read_card', 'write_card', 'read_metrics', 'evaluation_facts']
 
 # %% ../nbs/library/36_model_card.ipynb #card0002
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
+from pydantic import Field
 
 from . import __version__
 from .core import MASKED, InputError
 from .engine.files import atomic_write
-from .engine.weights import file_hash, read_header
+from .engine.json_files import Record, check_record, read_json
+from .engine.weights import read_header, weights_hash
+from .yaml_lines import parse_yaml
 
 # %% ../nbs/library/36_model_card.ipynb #card0005
 UNKNOWN = 'unknown'
+_Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 def _read_json(path: Path) -> dict:
     "A JSON object; {} where there is no such file or it is damaged"
     try:
-        return dict(json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError):
+        return read_json(path, Record, 'mend it')
+    except InputError:
         return {}
 
 
-def _above(folder: Path, name: str) -> dict:
-    "The JSON file `name` of a folder, or of the nearest of two folders above it"
+def _above(folder: Path, name: str, has: str) -> dict:
+    "The JSON file `name` with a number `has`: of a folder, or of the nearest of two above it"
     for place in (folder, *folder.parents[:2]):
-        if found := _read_json(place / name):
+        # others may use the same name
+        found = _read_json(place / name)
+        if isinstance(found.get(has), int | float):
             return found
     return {}
 
 
 def _aligned(data: str | Path) -> dict:
     "What `mfsr_align` says about a data set"
-    return _above(Path(data).resolve(), 'align.json')
+    return _above(Path(data).resolve(), 'align.json', has='margin')
 
 
 def _is_drawn(data: str | Path) -> bool:
     "Does a data set come from `mfsr_world`?"
     places = [Path(data).resolve(), *map(Path, filter(None, [_aligned(data).get('source')]))]
-    return any(_above(place, 'world.json') for place in places)
+    return any(_above(place, 'world.json', has='drawing') for place in places)
 
-
+# %% ../nbs/library/36_model_card.ipynb #card0041
 def data_facts(
     *sources: str | Path,  # Folders or files of the training; the first has the full faces
     table: pd.DataFrame | None = None,  # Images of the training, as `read` gives them
@@ -65,10 +70,59 @@ def data_facts(
         facts |= dict(identities=table.identity.nunique(), images=len(table), masked=masked)
     return dict(data=facts, alignment=alignment)
 
+# %% ../nbs/library/36_model_card.ipynb #card00f2
+class _DataFacts(Record):
+    "What a card says about the training data"
+
+    kind: Literal['world', 'photos']
+    images: int | None = None
+    identities: int = 0
+    masked: float = 0.0
+
+
+class _HeldOut(Record):
+    "A result of identities that were held out"
+
+    name: str
+    value: float
+    chance: float
+    trials: int
+
+
+class _Evaluation(Record):
+    "What a card says about a test"
+
+    on: str
+    metrics: dict[str, float]
+    intervals: dict[str, _Interval]
+    thresholds: dict[str, float]
+    probes: int | None
+    gallery: int | None
+    notes: list[str]
+
+# %% ../nbs/library/36_model_card.ipynb #card00f1
+class _Facts(Record):
+    "What a card must hold where it is made again"
+
+    weights: str
+    data: _DataFacts | None = None
+    held_out: list[_HeldOut] = Field(default_factory=list)
+    evaluation: _Evaluation | None = None
+    warnings: list[str] = Field(default_factory=list)
+    alignment: str = ''
+    preset: str = ''
+    license: str = ''
+
+
+class _Card(Record):
+    "The header of a card"
+
+    mfsr_nb: _Facts
+
 # %% ../nbs/library/36_model_card.ipynb #card0007
 CARD = 'model_card.md'
 # of the header of weights: what is no fact about the network
-_NOT_FACTS = ('kind', 'model', 'seconds', 'wait', 'curves')
+_NOT_FACTS = ('kind', 'model', 'content', 'code', 'begun', 'inputs', 'seconds', 'wait', 'curves')
 _FENCE = '---\n'
 
 
@@ -86,22 +140,16 @@ def read_card(
     file = card_path(weights)
     if not file.is_file():
         return {}
+    remedy = 'no card of mfsr_nb: move it elsewhere, or remove it'
     try:
         header = file.read_text(encoding='utf-8').split(_FENCE)[1]
-        facts = dict(yaml.safe_load(header)['mfsr_nb'])
-    except (
-        OSError,
-        UnicodeError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-        yaml.YAMLError,
-    ) as error:
-        raise InputError(f'{file}: no card of mfsr_nb: move it elsewhere, or remove it') from error
-    return facts if facts.get('weights') == file_hash(weights) else {}
+    except (OSError, UnicodeError, IndexError) as error:
+        raise InputError(f'{file}: {remedy}') from error
+    card = check_record(parse_yaml(header, file).content, _Card, str(file), remedy)
+    facts = dict(card['mfsr_nb'])
+    return facts if facts.get('weights') == weights_hash(weights) else {}
 
-
+# %% ../nbs/library/36_model_card.ipynb #card0021
 def write_card(
     weights: str | Path,  # File of weights that this library wrote
     **facts: Any,  # data, alignment, preset, held_out, warnings, evaluation, license
@@ -115,7 +163,8 @@ def write_card(
         raise InputError(f'{weights}: no weights of mfsr_nb: give those of mfsr_train or mfsr_gan')
     training = {name: value for name, value in header.items() if name not in _NOT_FACTS}
     known = read_card(weights) | {name: value for name, value in facts.items() if value is not None}
-    known |= dict(version=__version__, weights=file_hash(weights), kind=header['kind'])
+    code = header.get('code') or dict(version=__version__)
+    known |= dict(code, weights=weights_hash(weights), kind=header['kind'])
     known |= dict(network=header['model'], training=training)
     with atomic_write(card_path(weights)) as file:
         file.write_text(_card_text(known), encoding='utf-8')
@@ -155,7 +204,7 @@ def _described_data(data: Mapping) -> str:
     what = dict(
         world='Drawn faces (the face world of mfsr_nb), no photographs', photos='Photographs'
     )
-    if 'images' not in data:
+    if any(data.get(name) is None for name in ('images', 'identities', 'masked')):
         return f'{what[data["kind"]]}.'
     counts = f'{data["images"]:,} images of {data["identities"]:,} identities'
     return f'{what[data["kind"]]}: {counts}, {data["masked"]:.1%} of the images with masks.'
@@ -209,7 +258,9 @@ def _evaluation_text(found: Mapping) -> str:
         low, high = intervals.get(name) or (None, None)
         rows[name] = f'{value:.4f}', '' if low is None else f'{low:.4f} to {high:.4f}'
     on = f'Test data: {found["on"]}. ' if found['on'] else ''
-    searched = f'{found["probes"]:,} probes, {found["gallery"]:,} faces in the gallery.\n'
+    searched = ''
+    if None not in (found['probes'], found['gallery']):
+        searched = f'{found["probes"]:,} probes, {found["gallery"]:,} faces in the gallery.\n'
     table = _as_table(rows, ('test', 'value', '95 % interval'))
     limits = {name: f'{value:.4f}' for name, value in found['thresholds'].items()}
     chosen = _as_table(limits, ('threshold for', 'cosine similarity')) if limits else ''
@@ -266,14 +317,21 @@ def _card_text(facts: Mapping) -> str:
     )
 
 # %% ../nbs/library/36_model_card.ipynb #card0013
+class _Metrics(Record):
+    "What a card needs of a test"
+
+    intervals: dict[str, _Interval | None]
+    thresholds: dict[str, float | None] = Field(default_factory=dict)
+    n_probe: int | None
+    n_gallery: int | None
+    notes: list[str]
+
+
 def read_metrics(
     file: str | Path,  # What `mfsr_eval --out` wrote
 ) -> dict:
     "Metrics from a file; raises `InputError` where it is not there, or holds something else"
-    try:
-        return dict(json.loads(Path(file).read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f'{file}: no metrics: give the file that mfsr_eval --out wrote') from error
+    return read_json(file, _Metrics, 'give the file that mfsr_eval --out wrote')
 
 
 def evaluation_facts(

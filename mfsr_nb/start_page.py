@@ -21,6 +21,7 @@ from .core import FULL, InputError
 from .data.audit import report_text
 from .data.dataset import read
 from .data.left_out import LEFT_OUT
+from .data.readers import read_csv
 from .data.squares import open_square
 from .engine.files import atomic_write
 from .engine.weights import open_tensors
@@ -131,7 +132,9 @@ def _alignment_html(files):
     file = files.aligned / 'landmarks.csv'
     if not file.is_file():
         return ''
-    table = pd.read_csv(file, usecols=['domain', 'landmarks_from'], dtype=str)
+    table = read_csv(file)
+    if not {'domain', 'landmarks_from'} <= set(table):
+        raise InputError(f'{file}: no columns domain and landmarks_from: align again')
     counted = table.groupby(['domain', 'landmarks_from']).size().rename('images').reset_index()
     counted = counted.rename(columns=dict(landmarks_from='landmarks from'))
     return counted.to_html(border=0, index=False) + _left_out_html(files)
@@ -143,7 +146,7 @@ def _left_out_html(files):
     for step, folder in dict(align=files.aligned, mask=files.masked, train=files.run).items():
         file = folder / LEFT_OUT
         if file.is_file():
-            parts.append(f'mfsr_{step} left out {len(pd.read_csv(file))} pictures: see {file}')
+            parts.append(f'mfsr_{step} left out {len(read_csv(file))} pictures: see {file}')
     return _list(parts)
 
 
@@ -197,7 +200,7 @@ def _alignment_warnings(files):
     file = files.aligned / LEFT_OUT
     if not file.is_file() or not (files.aligned / 'landmarks.csv').is_file():
         return []
-    n_left_out, n_aligned = len(pd.read_csv(file)), len(read(files.aligned))
+    n_left_out, n_aligned = len(read_csv(file)), len(read(files.aligned))
     total = n_left_out + n_aligned
     if n_left_out < _MANY_LEFT_OUT * total:
         return []

@@ -34,7 +34,7 @@ def _weight(value: Any) -> Any:
         return value
     try:
         return float(Fraction(value))
-    except (ValueError, ZeroDivisionError):
+    except (ArithmeticError, ValueError):
         raise ValueError('use a number or a fraction such as 1/3') from None
 
 

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, wait
@@ -26,6 +25,7 @@ import torch
 
 from ..core import InputError
 from ..engine.devices import default_device
+from ..engine.processes import end_with_parent, ignore_interrupt, without_interrupt
 
 # %% ../../nbs/library/56c_executors.ipynb #a56c0006
 class Workers:
@@ -106,15 +106,6 @@ class ThisProcess(Workers):
         torch.set_num_threads(self.threads)
 
 # %% ../../nbs/library/56c_executors.ipynb #7d2a40c9
-def _end_with_parent(parent: int) -> None:
-    "Kill this process and its children when the parent is gone"
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    if hasattr(os, 'killpg'):
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
 # in a worker process: where progress is sent
 _parent = {}
 
@@ -123,16 +114,13 @@ def _tell_parent(*progress: Any) -> None:
     _parent['queue'].put(progress)
 
 
-def _start_process(parent: int, queue: Any) -> None:
-    "Prepare a worker process"
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'pthread_sigmask'):
-        # `submit` blocked the signal while this process was created
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def _start_process(queue: Any) -> None:
+    "Prepare a worker process; it leads a group, so that its children end with it"
     if hasattr(os, 'setpgrp'):
         os.setpgrp()
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_with_parent()
+    ignore_interrupt()
+    torch.set_num_threads(1)
     _parent['queue'] = queue
 
 
@@ -158,18 +146,13 @@ class LocalProcesses(Workers):
     ):
         context = multiprocessing.get_context('spawn')
         self.queue = context.Queue()
-        start = (os.getpid(), self.queue)
-        super().__init__(ProcessPoolExecutor(jobs, context, _start_process, start), jobs, show)
+        pool = ProcessPoolExecutor(jobs, context, _start_process, (self.queue,))
+        super().__init__(pool, jobs, show)
 
     def submit(self, name: str, call: Callable, *args: Any) -> Future:
         "Begin a call; a process that is created on this occasion starts with Ctrl-C blocked"
-        if not hasattr(signal, 'pthread_sigmask'):
+        with without_interrupt():
             return self.executor.submit(call, *args)
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return self.executor.submit(call, *args)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
     def listen(self) -> None:
         while not self.queue.empty():

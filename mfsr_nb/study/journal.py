@@ -16,8 +16,10 @@ import pandas as pd
 
 from ..core import hardware
 from ..engine.files import atomic_write
+from ..engine.json_files import Record, check_record, read_json, read_json_lines
 from ..presets import config_hash
 from .plan import Task
+from .registry import drop_incomplete_line, made_by
 from .study import Study
 
 # %% ../../nbs/library/56a_journal.ipynb #83571a70
@@ -28,27 +30,52 @@ def note_task(
 ) -> None:
     "Add a task to the study's journal"
     line = dict(name=task.name, kind=task.kind, seconds=round(seconds, 1))
-    line['settings'] = config_hash(study.preset)
+    line |= dict(settings=config_hash(study.preset), made_by=made_by(study.code))
+    path = study.dest / 'tasks.jsonl'
     # the journal is a convenience: a full disk must not stop the reproduction here
-    with suppress(OSError), open(study.dest / 'tasks.jsonl', 'a', encoding='utf-8') as file:
-        file.write(json.dumps(line) + '\n')
+    with suppress(OSError), open(path, 'ab') as file:
+        drop_incomplete_line(path)
+        file.write((json.dumps(line) + '\n').encode())
+
+
+class _Done(Record):
+    "A line of the journal"
+
+    name: str
+    kind: str
+    seconds: float
+    settings: str
 
 
 def journal(
     study: Study,
 ) -> dict[str, dict]:  # Name of a task -> its line
-    "The tasks that were done with the present settings"
+    "The tasks that were done with the present settings; raises `InputError` on a damaged line"
     path, found = study.dest / 'tasks.jsonl', {}
     if not path.is_file():
         return found
     settings = config_hash(study.preset)
-    for line in path.read_text(encoding='utf-8').splitlines():
-        # a line that was cut off is not JSON
-        with suppress(ValueError):
-            entry = json.loads(line)
-            if entry['settings'] == settings:
-                found.setdefault(entry['name'], entry)
+    for entry in read_json_lines(path, _Done, 'remove that line', growing=True):
+        outdated = study.is_outdated(entry.get('made_by', ''))
+        if entry['settings'] == settings and not outdated:
+            found.setdefault(entry['name'], entry)
     return found
+
+# %% ../../nbs/library/56a_journal.ipynb #a56a00f1
+class _Times(Record):
+    "What tasks of a preset took"
+
+    seconds: dict[str, float]
+    hardware: str
+
+
+def _read_times(results: str | Path) -> dict[str, dict]:
+    "The times of the evidence by preset; raises `InputError` on a damaged file"
+    path, remedy = Path(results) / 'times.json', 'remove it, or restore a copy'
+    if not path.exists():
+        return {}
+    times = read_json(path, Record, remedy)
+    return {name: check_record(o, _Times, f'{path}, {name}', remedy) for name, o in times.items()}
 
 # %% ../../nbs/library/56a_journal.ipynb #a56a0007
 class KnownSeconds(NamedTuple):
@@ -64,12 +91,6 @@ def kind_seconds(
     "Kind -> median seconds"
     table = pd.DataFrame([*entries], columns=['kind', 'seconds'])
     return table.groupby('kind').seconds.median().to_dict()
-
-
-def _read_times(results: str | Path) -> dict:
-    "The file with the times of the evidence"
-    path = Path(results) / 'times.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
 
 
 def known_seconds(

@@ -9,6 +9,7 @@ __all__ = ['page_files', 'execute_page']
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..engine.files import atomic_write
@@ -37,23 +38,36 @@ def _page_environment(study: Study) -> dict[str, str]:
     return environment
 
 # %% ../../nbs/library/56b_pages.ipynb #b5b00008
+def _executed(path: Path, environment: dict[str, str]) -> str:
+    "The JSON of a notebook with its outputs"
+    import nbformat
+    from nbclient import NotebookClient
+
+    where = dict(cwd=str(path.parent.resolve()), stderr=subprocess.DEVNULL)
+    # without moments, equal runs give equal pages
+    how = dict(timeout=600, kernel_name='python3', record_timing=False)
+    for tries_left in (1, 0):
+        notebook = nbformat.read(path, 4)
+        try:
+            NotebookClient(notebook, **how).execute(env=environment, **where)
+            break
+        except RuntimeError as error:
+            if not tries_left or 'died before replying' not in str(error):
+                raise
+    return nbformat.writes(notebook)
+
+# %% ../../nbs/library/56b_pages.ipynb #b5b00009
 def execute_page(
     study: Study,
     file: str | Path,  # A notebook
 ) -> Path | None:
     "Execute a notebook on the study's runs; None, with a message, where it fails"
-    try:
-        import nbformat
-        from nbclient import NotebookClient
-    except ImportError:
+    if find_spec('nbclient') is None:
         return None
     os.environ.setdefault('JUPYTER_PREFER_ENV_PATH', '1')
     path = Path(file)
-    notebook = nbformat.read(path, 4)
-    where = dict(cwd=str(path.parent.resolve()), stderr=subprocess.DEVNULL)
-    client = NotebookClient(notebook, timeout=600, kernel_name='python3')
     try:
-        client.execute(env=_page_environment(study), **where)
+        notebook = _executed(path, _page_environment(study))
     except Exception as error:
         last = (str(error).strip().splitlines() or [''])[-1]
         problem = f'{type(error).__name__}: {last}'
@@ -61,5 +75,5 @@ def execute_page(
         return None
     target = study.dest / path.name
     with atomic_write(target) as temporary:
-        nbformat.write(notebook, temporary)
+        temporary.write_text(notebook, encoding='utf-8')
     return target

@@ -30,10 +30,11 @@ from ..schema import Preset, Schedule
 from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan
-from .registry import append_run, read_runs
+from .registry import add_run, made_by, read_runs
 from .rows import Row, needs_landmarks, rows
 from .run import run_plan
 from .study import Study
+from .study_records import reuse_line
 from .tables import by_cell, paper_numbers, row_label
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5233378
@@ -219,13 +220,18 @@ def default_jobs() -> int:
         cores = len(os.sched_getaffinity(0))
     return min(cores, 8)
 
+
+def _line_of(run: dict) -> tuple:
+    "Tells the lines of one run apart"
+    return run['id'], made_by(run), run.get('finished')
+
 # %% ../../nbs/library/58_reproduce.ipynb #a5800006
 class _Collector:
     "Takes what the tasks of a reproduction made"
 
     def __init__(self, study: Study, tasks: Mapping[str, Task], results: Any, say: Callable):
         self.study, self.results, self.say = study, results, say
-        self.known = {run['id'] for run in read_runs(study.dest)}
+        self.known = {_line_of(run) for run in read_runs(study.dest)}
         self.noted = set(journal(study))
         self.total = sum(task.what == 'run' for task in tasks.values())
         self.runs = {}
@@ -233,7 +239,7 @@ class _Collector:
 
     def finished(self, task: Task, made: Any, seconds: float) -> None:
         "Note, report and keep what a task made"
-        old_run = task.what == 'run' and made['id'] in self.known
+        old_run = task.what == 'run' and _line_of(made) in self.known
         if task.name not in self.noted and not old_run:
             note_task(self.study, task, seconds)
         if task.what == 'run':
@@ -255,8 +261,8 @@ class _Collector:
     def keep(self, task: Task, made: Any) -> None:
         "Add a run, a generator report or an attention record to the evidence"
         results, study = Path(self.results), self.study
-        if task.what == 'run' and made['id'] not in {run['id'] for run in read_runs(results)}:
-            append_run(results, made)
+        if task.what == 'run':
+            add_run(results, made)
         if task.what == 'report':
             write_generator_report(made, results / 'cards' / study.report_name(*task.args))
         if task.what == 'attention' and made:
@@ -290,11 +296,13 @@ def _say_result(study: Study, todo: Sequence[Row], collected: _Collector, say: C
     elapsed = tqdm.format_interval(time.time() - collected.begin)
     table = report(read_runs(study.dest), todo, study).to_string()
     say(f'\nRank-1 in per cent:\n{table}\n{len(runs)} runs in {elapsed}')
-    if found := sum(run['id'] in collected.known for run in runs):
+    if found := sum(_line_of(run) in collected.known for run in runs):
         say(
             f'{found} of these runs were found in {study.dest}; '
             'remove that folder to compute them again'
         )
+    if line := reuse_line(study):
+        say(line)
 
 # %% ../../nbs/library/58_reproduce.ipynb #cb1497d5
 def reproduce(
@@ -318,6 +326,7 @@ def reproduce(
     executor: str | Executor | None = None,  # dask://host:port: the workers of a Dask cluster
     fraction: float = 1.0,  # Part of each training's steps, to try everything out
     dry_run: bool = False,  # Only report what would be done?
+    fresh: bool = False,  # Compute again what another version of the package has made?
     pages: Sequence[str | Path] = (),  # Notebooks to execute at the end
     say: Callable[[str], Any] = tqdm.write,  # Reports results
 ) -> tuple[Study, list[dict]]:
@@ -325,7 +334,7 @@ def reproduce(
     preset = _load(preset, jobs, fraction)
     todo, seeds = choose_rows(tables, only, rows_file), seed_list(seeds)
     data = dict(test=test, masked=masked, labelled=labelled, kind=kind)
-    allowed = dict(skip_bad=skip_bad, allow_overlap=allow_overlap)
+    allowed = dict(skip_bad=skip_bad, allow_overlap=allow_overlap, fresh=fresh)
     study = _open_study(preset, dest, schedule, train, **data, **allowed)
     if train:
         how = dict(generators=bool(masked and labelled), skip_bad=skip_bad, say=say)

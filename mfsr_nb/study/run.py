@@ -34,6 +34,7 @@ from .plan import Agenda, Order, Task
 from .rows import Row
 from .single_run import run_row
 from .study import Study
+from .study_records import make_attention, make_report
 
 # %% ../../nbs/library/57_run.ipynb #b1078776
 def _make_masks(study: Study, row: Row, seed: int) -> Any:
@@ -48,8 +49,8 @@ MAKE = {
     'softmax': Study.softmax,
     'masks': _make_masks,
     'run': run_row,
-    'report': Study.report,
-    'attention': Study.attention,
+    'report': make_report,
+    'attention': make_attention,
     'page': execute_page,
 }
 
@@ -71,6 +72,7 @@ class Made(NamedTuple):
     name: str  # Of the task
     made: Any
     seconds: float
+    used: dict[str, str]  # What the study has found or made, and the versions that made it
 
 
 class Stopped(Exception):
@@ -135,7 +137,7 @@ def work(
     study = _study_of(job)
     with progress_callback(partial(_tell, job)):
         made = MAKE[job.task.what](study, *job.task.args)
-    return Made(job.task.name, made, time.time() - begin)
+    return Made(job.task.name, made, time.time() - begin, dict(study.used))
 
 # %% ../../nbs/library/57_run.ipynb #b1f06e55
 # tasks whose names are shown
@@ -276,13 +278,14 @@ class _Execution(NamedTuple):
             self.running[self.workers.submit(task.name, work, job)] = task
             free -= 1
 
-    def collect(self) -> None:
+    def collect(self, study: Study) -> None:
         "Take what finished tasks made, or raise what they raised"
         for future in wait(self.running, 0.2, FIRST_COMPLETED)[0]:
             made, task = future.result(), self.running[future]
             del self.running[future]
             self.agenda.done(task.name)
             self.progress.end(task.name)
+            study.used |= made.used
             self.finished(task, made.made, made.seconds)
 
 # %% ../../nbs/library/57_run.ipynb #a5700004
@@ -318,7 +321,7 @@ def _work_through(study: Study, execution: _Execution) -> None:
                 if asked:
                     raise KeyboardInterrupt
                 execution.begin(dest, packed, run)
-                execution.collect()
+                execution.collect(study)
                 workers.listen()
                 execution.progress.show()
             workers.close()

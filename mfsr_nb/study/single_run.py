@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core import FULL, MASKED, hardware
+from ..core import FULL, MASKED, hardware, version_text
 from ..data.dataset import counts
 from ..presets import changed
 from ..protocol.evaluate import evaluate
@@ -21,9 +21,9 @@ from ..recognition.dfm import partial_similarity, train_partial
 from ..recognition.recognizer import embed_pixels, refuse_overlap, training_set
 from ..recognition.train import train_recognizer
 from ..registries import GENERATORS, LOSSES
-from .registry import append_run, read_runs
+from .registry import append_run, made_by, read_runs
 from .rows import Row
-from .study import RunName, Study
+from .study import Study
 
 # %% ../../nbs/library/55a_single_run.ipynb #a55a0005
 def _scenarios(table: pd.DataFrame) -> list[str]:
@@ -96,37 +96,53 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
     return train_recognizer(table, pixels, r=recognition, **how)
 
 
-def _run_id(study: Study, name: RunName) -> str:
-    "What identifies a run in registries"
-    return f'{study.preset.name}/{study.kind}/{name.folder}'
+def _other_versions(study: Study, row: Row, trained: dict, generator: dict | None) -> list[str]:
+    "Versions that made the weights, the generator and the masked faces, other than this one"
+    makers = {version_text(trained.get('code'))}
+    if generator:
+        for name in (f'generators/{row.train}/{generator["folder"]}', generator['faces']):
+            makers |= {maker for what, maker in study.used.items() if what.endswith(name)}
+    return sorted(makers - {made_by(study.code)})
 
-
+# %% ../../nbs/library/55a_single_run.ipynb #a55a000d
 def _compute(study: Study, row: Row, seed: int, table: pd.DataFrame, **of_run) -> dict:
     "The registry's line of a run that is trained and measured now"
     name, begin = of_run['name'], of_run['begin']
     model, facts = _train(study, row, seed, table, name.folder)
     metrics = measure(study, model, study.options(row)[0])
     generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None
+    others = _other_versions(study, row, facts, generator)
     test = study.test_set().table
     return dict(
-        id=_run_id(study, name),
+        id=name.id,
         cells=list(row.cells),
         preset=study.preset.name,
         kind=study.kind,
         seed=seed,
         config=name.config,
         data=name.data,
-        commit=study.commit,
+        **study.code,
         hardware=hardware(),
         seconds=round(time.time() - begin, 1),
+        finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
         train=facts,
         **(dict(generator=generator) if generator else {}),
+        **(dict(other_versions=others) if others else {}),
         **(dict(own=True) if row.own else {}),
         counts=dict(train=counts(table), test=counts(test), unreadable=len(study.unreadable)),
         metrics=metrics,
     )
 
 # %% ../../nbs/library/55a_single_run.ipynb #a55a0011
+def _find_run(study: Study, run_id: str) -> dict | None:
+    "The registry's line of a run, unless it is to be computed again"
+    for run in read_runs(study.dest):
+        rests_on_others = study.fresh and 'other_versions' in run
+        if run['id'] == run_id and not study.is_outdated(made_by(run)) and not rests_on_others:
+            return run
+    return None
+
+
 def run_row(
     study: Study,
     row: Row,
@@ -137,10 +153,10 @@ def run_row(
     table = training_set(study.data(row.train), study.masked(row, seed), study.skip_bad)
     refuse_overlap(table, study.test_set().table, study.allow_overlap)
     name = study.name(row, seed, table)
-    with study.alone(study.dest / 'train' / name.folder):
-        for run in read_runs(study.dest):
-            if run['id'] == _run_id(study, name):
-                return run
-        run = _compute(study, row, seed, table, name=name, begin=begin)
-        append_run(study.dest, run)
+    with study.training(study.dest / 'train' / name.folder):
+        run = _find_run(study, name.id)
+        if not run:
+            run = _compute(study, row, seed, table, name=name, begin=begin)
+            append_run(study.dest, run)
+    study.note(name.id, made_by(run))
     return run

@@ -6,44 +6,36 @@
 __all__ = ['check_data', 'Study', 'TestSet', 'RunName']
 
 # %% ../../nbs/library/55_study.ipynb #9ec5b58c
+import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core import FULL, InputError, git_commit
+from ..core import FULL, InputError, code_version, version_text
 from ..data.dataset import need_both, read, summary
 from ..data.loading import load_pixels
 from ..engine.devices import pick_device
-from ..engine.files import waiting_lock
-from ..engine.weights import file_hash
-from ..generators.gan import load_generator
+from ..engine.files import atomic_write, remove_parts, waiting_lock
+from ..engine.weights import read_header, weights_hash
 from ..generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     generator_settings,
     make_generator,
     make_segmenter,
-    match_framing,
-    seconds_per_image,
-    unpaired_masked_images,
     unpaired_masked_table,
 )
-from ..masks.generator_report import report_folder, write_generator_report
 from ..masks.mask_folder import mask_folder
-from ..masks.unet import load_unet, mask_probability
 from ..presets import config_hash, load_preset, settings
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
-from ..recognition.attention import attention_record, write_attention
 from mfsr_nb.recognition.recognizer import (
-    embed_pixels,
     fingerprint,
-    load_recognizer,
     loss_settings,
     refuse_overlap,
     training_set,
@@ -51,6 +43,7 @@ from mfsr_nb.recognition.recognizer import (
 from ..recognition.train import start_weights, train_recognizer
 from ..registries import GENERATORS, MASKS
 from ..schema import Preset, Schedule
+from .registry import made_by
 from .rows import Row
 from ..world.write import DRAWING, write_world
 
@@ -92,15 +85,18 @@ class Study:
         skip_bad: bool = False,  # Leave out unreadable images?
         allow_overlap: bool = False,  # Let training and test identities have the same names?
         every: float = 30.0,  # Seconds between checkpoints
+        fresh: bool = False,  # Make again what another version of the package has made?
     ):
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
         self.dest = Path(dest)
         self.train, self.test = train, test
         self.unpaired, self.labelled = masked, labelled
         self.skip_bad, self.allow_overlap = skip_bad, allow_overlap
-        self.every = every
-        # of the checkout that the study was started in
-        self.commit = git_commit()
+        self.every, self.fresh = every, fresh
+        # version and commit of the package
+        self.code = code_version()
+        # what was found or made -> the version that made it, in words
+        self.used = {}
         self.drawn = train is None
         self.unreadable = set()
         self._made = {}
@@ -163,7 +159,7 @@ def __getstate__(self: Study) -> dict:
     paths = {key: _absolute(getattr(self, key)) for key in ('dest', 'test', 'unpaired', 'labelled')}
     if self.train is not None:
         paths['train'] = {name: _absolute(folder) for name, folder in self.train.items()}
-    return vars(self) | paths | dict(_made={})
+    return vars(self) | paths | dict(_made={}, used={})
 
 # %% ../../nbs/library/55_study.ipynb #a5500021
 @patch
@@ -177,7 +173,67 @@ def alone(
     folder = self.dest / '.locks' / name
     folder.mkdir(parents=True, exist_ok=True)
     with waiting_lock(folder):
+        remove_parts(path if path.is_dir() else path.parent)
         yield
+
+# %% ../../nbs/library/55_study.ipynb #vers0002
+@patch
+def note(
+    self: Study,
+    what: str | Path,  # The id of a run, or a path in the study's folder
+    maker: str,  # The version that made it, from `made_by`
+) -> None:
+    "Remember which version made a thing that is used"
+    name = what.relative_to(self.dest) if isinstance(what, Path) else what
+    self.used[str(name)] = maker
+
+
+@patch
+def is_outdated(
+    self: Study,
+    maker: str,  # The version that made a thing, from `made_by`
+) -> bool:
+    "Is a thing to be made again? With `fresh`, if another version made it"
+    return self.fresh and maker != made_by(self.code)
+
+# %% ../../nbs/library/55_study.ipynb #vers0004
+def _maker_of_weights(file: Path) -> str:
+    "The version that wrote a file of weights or a checkpoint; '' where it cannot be read"
+    try:
+        return version_text(read_header(file).get('code'))
+    except InputError:
+        return ''
+
+
+@patch
+def note_weights(self: Study, file: Path) -> None:
+    "Remember which version made weights that are used"
+    self.note(file.parent, _maker_of_weights(file))
+
+
+@patch
+def _drop_outdated(self: Study, folder: Path) -> bool:
+    "With `fresh`: remove weights and checkpoints of other versions; were there any?"
+    files = [*folder.glob('*.safetensors')]
+    outdated = [file for file in files if self.is_outdated(_maker_of_weights(file))]
+    for file in outdated:
+        file.unlink()
+    return bool(outdated)
+
+# %% ../../nbs/library/55_study.ipynb #vers0005
+@patch
+@contextmanager
+def training(
+    self: Study,
+    folder: Path,  # Of the run, in the study's folder
+) -> Iterator[None]:
+    "Hold the folder of a training, which may find its weights there"
+    with self.alone(folder):
+        self._drop_outdated(folder)
+        yield
+        # of a run that is found in the registry they may be gone
+        if (weights := folder / 'weights.safetensors').is_file():
+            self.note_weights(weights)
 
 # %% ../../nbs/library/55_study.ipynb #a550000a
 @patch
@@ -247,7 +303,8 @@ class RunName(NamedTuple):
 
     config: str  # Hash of the settings
     data: str  # Hash of the data
-    folder: str  # Name of its folder
+    id: str  # In registries: what was asked for
+    folder: str  # Name of its folder: contains generated faces, which depend on the processor
 
 
 @patch
@@ -292,19 +349,28 @@ def masks_name(
     return f'{row.masks}-{config_hash(options)[:6]}' if options else row.masks
 
 # %% ../../nbs/library/55_study.ipynb #b5500004
+def _landmarks_hash(table: pd.DataFrame) -> str:
+    "Names the landmarks that masks are drawn on; '' without any"
+    columns = [name for name in table if name[0] in 'xy' and name[1:].isdigit()]
+    points = table[columns].to_numpy('float32')
+    return hashlib.sha256(points.tobytes()).hexdigest()[:12] if columns else ''
+
+
 @patch
 def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
     "What the hash of a run's data is computed from"
     if self.drawn:
         return self.preset.world, DRAWING, row.train
-    test = fingerprint(self.test_set().table)
+    full, test = table[table.domain == FULL], fingerprint(self.test_set().table)
+    if row.masks in MASKS:
+        return fingerprint(full), _landmarks_hash(full), DRAWING, test
     if row.masks not in GENERATORS:
         return fingerprint(table), test
     # generated faces follow from the full faces, the unpaired masked faces and the seed
     unpaired = unpaired_masked_table(self.data('mfsr_seg'), self.skip_bad)
-    return fingerprint(table[table.domain == FULL]), fingerprint(unpaired), test
+    return fingerprint(full), fingerprint(unpaired), test
 
-
+# %% ../../nbs/library/55_study.ipynb #b5500007
 @patch
 def name(
     self: Study,
@@ -312,17 +378,19 @@ def name(
     seed: int,
     table: pd.DataFrame,  # Its training table
 ) -> RunName:
-    "The hashes of a run's settings and data, and the name of its folder"
+    "The hashes of a run's settings and data, its id, and the name of its folder"
     preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     loss_options = self.options(row)[1]
     how = (preset.recognition, preset.evaluation, row.loss, loss_options, self.masks_name(row))
-    start = (file_hash(row.start),) if row.start else ()
+    start = (weights_hash(row.start),) if row.start else ()
     config = config_hash(*how, *generator, *start)
     data = config_hash(*self._data_identity(row, table))
-    faces = [fingerprint(table)] if generated else []
-    folder = f'{row.name}-{seed}-{config_hash(config, data, *faces)[:6]}'
-    return RunName(config, data, folder.replace(', ', '-').replace(' ', '_'))
+    name = f'{row.name}-{seed}-'.replace(', ', '-').replace(' ', '_')
+    faces = [fingerprint(table)] if generated or not self.drawn else []
+    folder = name + config_hash(config, data, *faces)[:6]
+    asked = f'{preset.name}/{self.kind}/{name}{config_hash(config, data)[:6]}'
+    return RunName(config, data, asked, folder)
 
 # %% ../../nbs/library/55_study.ipynb #a550000e
 @patch
@@ -338,7 +406,7 @@ def _train_segmenter(self: Study, folder: Path) -> Any:
     "Train S, or find it trained"
     labelled, full = self.labelled or self.data('mfsr_seg'), self.data('casia')
     how = dict(skip_bad=self.skip_bad, every=self.every)
-    with self.alone(folder):
+    with self.training(folder):
         return make_segmenter(labelled, folder, self.preset, full, **how)
 
 
@@ -352,7 +420,20 @@ def start(
     table, pixels = self.decode(training_set(self.data(train), None, self.skip_bad))
     runs = self.dest / 'train'
     with self.alone(runs / f'start-{train}-{seed}'):
-        return start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
+        self._drop_outdated_start(runs, seed)
+        file = start_weights(table, pixels, runs, self.preset.recognition, seed, every=self.every)
+    if file:
+        self.note_weights(file)
+    return file
+
+
+@patch
+def _drop_outdated_start(self: Study, runs: Path, seed: int) -> None:
+    "With `fresh`: remove the start of a seed that another version made, and what began with it"
+    for folder in runs.glob(f'start-{seed}-*'):
+        if self._drop_outdated(folder):
+            for other in runs.glob(f'*-{seed}-*/*.safetensors'):
+                other.unlink()
 
 # %% ../../nbs/library/55_study.ipynb #a550000f
 @patch
@@ -375,7 +456,7 @@ def softmax(
     table = training_set(self.data(train), None, self.skip_bad)
     run = self.dest / 'train' / self.name(row, seed, table).folder
     weights = run / 'weights.safetensors'
-    with self.alone(run):
+    with self.training(run):
         if not weights.is_file():
             table, pixels = self.decode(table)
             settings_, schedule = self.preset.recognition, self.schedule(train)
@@ -386,11 +467,13 @@ def softmax(
 # %% ../../nbs/library/55_study.ipynb #a5500010
 @patch
 def _generator_folder(self: Study, row: Row, seed: int) -> Path:
-    "Folder of a generator; its name contains the hash of all settings that it depends on"
+    "Folder of a generator; its name contains the hash of all that it depends on"
     preset = self.preset
     depends = [generator_settings(preset, row.masks)]
     if row.masks.startswith('iamgan'):
-        depends += [preset.segmentation, preset.recognition]
+        classifier = self._classifier(row, seed)
+        depends += [preset.segmentation, preset.recognition, weights_hash(self.segmenter())]
+        depends += [weights_hash(classifier)] if classifier else []
     name = f'{row.masks}-{seed}-{config_hash(*depends)[:6]}'
     return self.dest / 'generators' / row.train / name
 
@@ -422,10 +505,10 @@ def _train_generator(self: Study, row: Row, seed: int, folder: Path) -> tuple[An
     segmenter, source = self.segmenter(), self.data(row.train)
     unpaired, classifier = self.data('mfsr_seg'), self._classifier(row, seed)
     how = dict(S=segmenter, C=classifier, seed=seed, skip_bad=self.skip_bad, every=self.every)
-    with self.alone(folder):
+    with self.training(folder):
         return make_generator(source, unpaired, folder, self.preset, name=row.masks, **how)
 
-
+# %% ../../nbs/library/55_study.ipynb #b5500008
 @patch
 def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
     "Train the row's generator and mask the training faces with it, or find both"
@@ -433,15 +516,32 @@ def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
     generator, facts = self._train_generator(row, seed, folder)
     weights, segmenter = folder / 'weights.safetensors', self.segmenter()
     # other weights generate other faces
-    name = f'{row.masks}-{seed}-{config_hash(file_hash(weights), file_hash(segmenter))[:6]}'
+    name = f'{row.masks}-{seed}-{config_hash(weights_hash(weights), weights_hash(segmenter))[:6]}'
     faces = self.dest / 'generated' / row.train / name
     how = dict(segmentation=segmenter, seed=seed, skip_bad=self.skip_bad)
     with self.alone(faces):
+        self._sign_faces(faces)
         if not (faces / 'recipe.jsonl').is_file():
             given = (self.data(row.train), faces, generator.config['method'], weights)
             self.leave_out(translate_folder(*given, **how)[1])
     shown = {key: facts[key] for key in ('seconds', 'steps', 'config', 'curves')}
-    return faces, dict(folder=folder.name) | shown
+    return faces, dict(folder=folder.name, faces=faces.name) | shown
+
+
+@patch
+def _sign_faces(self: Study, faces: Path) -> None:
+    "Note which version generates a folder of faces; with `fresh`, begin others anew"
+    file = faces.with_name(f'{faces.name}.made_by.json')
+    known = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
+    if faces.is_dir() and self.is_outdated(made_by(known)):
+        # without its recipe, a folder is not finished
+        (faces / 'recipe.jsonl').unlink(missing_ok=True)
+        shutil.rmtree(faces)
+    if not faces.is_dir():
+        known = self.code
+        with atomic_write(file) as part:
+            part.write_text(json.dumps(known), encoding='utf-8')
+    self.note(faces, made_by(known))
 
 # %% ../../nbs/library/55_study.ipynb #a5500011
 @patch
@@ -491,87 +591,3 @@ def has_report(
     same_size = recognition.image_size == self.preset.iamgan.image_size
     own = bool(self.unpaired and self.labelled)
     return (self.drawn or own) and (any_size or same_size)
-
-
-@patch
-def _seconds_per_face(self: Study, row: Row, seed: int, faces: Any) -> float | None:
-    "Seconds that the row's generator takes for a face; None for rule-based masks"
-    if row.masks not in GENERATORS:
-        return None
-    folder = self.generated(row, seed)[1]['folder']
-    weights = self.dest / 'generators' / row.train / folder / 'weights.safetensors'
-    return seconds_per_image(load_generator(weights), faces[:64])
-
-# %% ../../nbs/library/55_study.ipynb #a5500012
-@patch
-def report(
-    self: Study,
-    row: Row,
-    seed: int,
-    most: int = 500,  # Faces at most
-) -> dict:
-    "The report on a row's masked faces, kept in `cards/`"
-    path, faces = self.dest / 'cards' / self.report_name(row, seed), self.masked(row, seed)
-    evaluation, segmenter = self.softmax(row.train, seed + 1), self.segmenter()
-    settings_, unpaired = self.preset.iamgan, self.data('mfsr_seg')
-    depends = config_hash(
-        file_hash(evaluation),
-        file_hash(segmenter),
-        settings_.image_size,
-        settings_.augment.zoom_M,
-        most,
-        fingerprint(unpaired_masked_table(unpaired, self.skip_bad)),
-    )
-    made = f'{faces.name} {depends}'
-    if path.is_file():
-        old = json.loads(path.read_text(encoding='utf-8'))
-        if old.get('made') == made:
-            return old
-    real = unpaired_masked_images(unpaired, settings_.image_size, self.skip_bad)[0][:most]
-    real = match_framing(real, settings_)
-    keep = mask_probability(load_unet(segmenter), real) < 0.5
-    embed = partial(embed_pixels, load_recognizer(evaluation))
-    seconds = self._seconds_per_face(row, seed, real)
-    how = dict(m_keep=keep, seconds=seconds, name=self.masks_name(row), most=most)
-    found = report_folder(self.data(row.train), faces, embed, real, **how)
-    found |= dict(seed=seed, train=row.train, preset=self.preset.name, kind=self.kind, made=made)
-    write_generator_report(found, path)
-    return found
-
-# %% ../../nbs/library/55_study.ipynb #a5500014
-@patch
-def _attention_runs(self: Study, compared: Iterable[Row], seed: int) -> dict[str, str]:
-    "Label of each compared model -> name of its run's folder"
-    runs = {}
-    for row in compared:
-        label = ('DCR' if row.loss == 'dcr' else 'Softmax') + ('+IAMGAN' if row.masks else '')
-        table = training_set(self.data(row.train), self.masked(row, seed), self.skip_bad)
-        runs[label] = self.name(row, seed, table).folder
-    return runs
-
-# %% ../../nbs/library/55_study.ipynb #b5500006
-@patch
-def attention(
-    self: Study,
-    compared: Iterable[Row],  # The rows of Figure 8
-    seed: int,
-) -> dict | None:
-    "Where the models of Figure 8 look; None where the test set has no landmarks"
-    test = self.test_set()
-    if 'x0' not in test.table:
-        return None
-    path = self.dest / 'attention' / f'{self.kind}-{self.preset.name}-{seed}.json'
-    runs = self._attention_runs(compared, seed)
-    if path.is_file():
-        old = json.loads(path.read_text(encoding='utf-8'))
-        if old.get('runs') == runs:
-            return old
-    models = {}
-    for label, folder in runs.items():
-        models[label] = load_recognizer(self.dest / 'train' / folder / 'weights.safetensors')
-    facts = dict(preset=self.preset.name, kind=self.kind, seed=seed, runs=runs)
-    flip = 'sum' if self.preset.recognition.test_feature.tta_flip else 'none'
-    segmenter = load_unet(self.segmenter())
-    record = attention_record(models, test.table, test.pixels, segmenter, flip=flip, **facts)
-    write_attention(record, path)
-    return record
