@@ -29,6 +29,7 @@ BENCHES = dict(
     world=data.world,
     decoding=data.decoding,
     recordio=data.recordio,
+    lists=data.lists,
     loading=data.loading,
     mtcnn=data.mtcnn,
     masking=data.masking,
@@ -39,10 +40,13 @@ BENCHES = dict(
     card=training.card,
     protocol=training.protocol,
     memory=training.memory,
+    intervals=training.intervals,
     gallery=training.gallery,
     recognizer=training.recognizer,
     losses=training.losses,
     dcr=training.dcr,
+    batches=training.batches,
+    diagnostics=training.diagnostics,
     partial=training.partial_faces,
 )
 
@@ -109,12 +113,12 @@ def main() -> None:
     options = arguments()
     import torch
 
-    from mfsr_nb.core import environment, git_commit
+    from mfsr_nb.core import code_version, environment
 
     torch.set_num_threads(THREADS)
     rows = measure(options.names or list(BENCHES))
     if not options.names:
-        result = dict(environment=environment(), commit=git_commit(ROOT), rows=rows)
+        result = dict(environment=environment(), **code_version(), rows=rows)
         write(ROOT / 'results' / 'bench.json', json.dumps(result, indent=1) + '\n')
 
 

@@ -494,3 +494,42 @@ def mtcnn() -> Rows:
         unit='images/s',
         note=f'found {our_rate:.1%} and {their_rate:.1%}, border of 25 % for both',
     )
+
+
+# ---- lists
+
+
+def write_list(folder: Path, number: int) -> Path:
+    "A list of empty files in folders of fifty"
+    names = [f'{index // 50:06}/{index % 50:02}.jpg' for index in range(number)]
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    lines = [f'{name} {index // 50}\n' for index, name in enumerate(names)]
+    file = folder / 'list.txt'
+    file.write_text(''.join(lines))
+    return file
+
+
+def lists() -> Rows:
+    "A list of 100,000 images against pandas with a question for each file"
+    import pandas as pd
+
+    from mfsr_nb.data.lists import read_list
+
+    number = 100_000
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_list(Path(folder), number)
+
+        def plain_loop() -> None:
+            table = pd.read_csv(file, sep=' ', header=None, names=['path', 'identity'])
+            assert all(os.path.isfile(f'{folder}/{name}') for name in table.path)
+
+        yield row(
+            f'a list of {number:,} images, each looked up',
+            'pandas.read_csv and os.path.isfile for each row',
+            in_turns(partial(read_list, file), plain_loop, rounds=5),
+            count=number,
+            unit='images/s',
+        )

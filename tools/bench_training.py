@@ -8,11 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from bench_common import in_turns, row
+from bench_common import in_turns, row, seconds_of
 from common import ROOT
 
 Rows = Iterator[dict]
@@ -104,6 +105,101 @@ def memory() -> Rows:
     )
 
 
+INTERVALS = """
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, 'tools')
+import numpy as np
+import pandas as pd
+
+from bench_training import dense_pair_means
+from mfsr_nb.protocol.report_metrics import far_limits, pair_metrics
+from mfsr_nb.stats import bootstrap_pair_means, bootstrap_weights
+
+
+def peak():
+    # ru_maxrss would begin with the memory of the process that started this one
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition('VmHWM:')[2].split()[0]) / 1024
+
+
+rng, n_ids, n = np.random.default_rng(0), 100_000, 100_000
+same = np.arange(n) < n // 2
+left = rng.permutation(n_ids)
+ids = np.stack([left, np.where(same, left, rng.permutation(n_ids))], 1)
+scores = rng.standard_normal(n) + 2 * same
+weights, correct, unmatched = None, (scores > 1) == same, ids[~same]
+side = sys.argv[1]
+if side != 'report':
+    weights = bootstrap_weights(n_ids, 1000, seed=0)
+held, start = peak(), time.perf_counter()
+if side == 'report':
+    sets = rng.permutation(n) % 10
+    pairs = pd.DataFrame(dict(set=sets, left=ids[:, 0], right=ids[:, 1] + n_ids, same=same))
+    pair_metrics(scores, pairs, ids, limits=far_limits(), bootstrap=1000, seed=0)
+else:
+    means = dict(ours=bootstrap_pair_means, theirs=dense_pair_means)[side]
+    drawn = means(correct[~same], unmatched, weights)
+print(json.dumps(dict(seconds=time.perf_counter() - start, added=peak() - held)))
+"""
+
+
+def dense_pair_means(values: np.ndarray, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    "The means of pairs as products of a sparse matrix with all weights"
+    from scipy.sparse import coo_matrix
+
+    n_ids, often = weights.shape[1], weights.T.astype(np.float64)
+
+    def weighted_sum(column: np.ndarray) -> np.ndarray:
+        by_pair = coo_matrix((column, (ids[:, 0], ids[:, 1])), (n_ids, n_ids)).tocsr()
+        return (often * (by_pair @ often)).sum(0)
+
+    return weighted_sum(values.astype(float)) / weighted_sum(np.ones(len(ids)))
+
+
+def in_own_process(script: str, *words: str) -> str:
+    "What a script prints in a process of its own, whose memory is its own, too"
+    command = [sys.executable, '-c', script, *words]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if result.returncode:
+        sys.exit(f'a benchmark failed: {result.stderr.strip()}')
+    return result.stdout
+
+
+def intervals_of(side: str) -> dict:
+    "Seconds and added memory of one side, in a process of its own"
+    return json.loads(in_own_process(INTERVALS, side))
+
+
+def intervals() -> Rows:
+    "Resampled means of 100,000 identities: time and memory, against a sparse matrix product"
+    import pandas as pd
+
+    against = 'scipy.sparse matrix times all weights'
+    found, rounds = dict(ours=[], theirs=[]), 3
+    for _ in range(rounds):
+        for side, measured in found.items():
+            measured.append(intervals_of(side))
+    ours, theirs = (pd.DataFrame(measured) for measured in found.values())
+    seconds = np.stack([ours.seconds, theirs.seconds], 1)
+    what = '1,000 resampled means of 50,000 pairs, 100,000 identities'
+    yield row(what, against, seconds, count=1000, unit='resamples/s')
+    report, added = intervals_of('report'), (ours.added.median(), theirs.added.median())
+    yield dict(
+        what='the same: memory beside the weights',
+        against=against,
+        unit='MB',
+        ours=added[0],
+        theirs=added[1],
+        ratio=added[0] / added[1],
+        note=f'all metrics of 100,000 pairs with intervals: {report["seconds"]:.1f} s, '
+        f'{report["added"]:.0f} MB',
+    )
+
+
 # ---- galleries
 
 
@@ -151,11 +247,7 @@ print(peak() - held)
 
 def added_memory(side: str) -> float:
     "MB that a search needs beside the vectors, in a process of its own"
-    command = [sys.executable, '-c', SEARCH_BESIDE, side]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if result.returncode:
-        sys.exit(f'the search in a million vectors failed: {result.stderr.strip()}')
-    return float(result.stdout)
+    return float(in_own_process(SEARCH_BESIDE, side))
 
 
 def gallery() -> Rows:
@@ -373,6 +465,74 @@ def dcr() -> Rows:
         lambda: work.step(with_dcr=True), lambda: work.step(with_dcr=False), rounds=2
     )
     yield row(f'{what}, Softmax + DCR', 'with Softmax only', seconds, work.batch, unit='images/s')
+
+
+class LargeBatch:
+    "DCR on random embeddings, six images of each identity, forward and back"
+
+    dim = 512
+
+    def __init__(self, batch: int):
+        import torch
+
+        from mfsr_nb.recognition import losses
+        from mfsr_nb.recognition.dcr import DCRLoss
+
+        self.batch, self.losses = batch, losses
+        self.loss = DCRLoss(batch, self.dim)
+        self.ids = torch.arange(batch) // 6
+        self.dom = torch.arange(batch) // 3 % 2
+
+    def run(self, direct: bool) -> None:
+        "One step; `direct` computes every distance exactly, whatever the size"
+        import torch
+
+        phi, limit = torch.randn(self.batch, self.dim, requires_grad=True), self.losses.DIRECT_PAIRS
+        try:
+            self.losses.DIRECT_PAIRS = self.batch**2 if direct else limit
+            self.loss(phi, self.ids, self.dom).backward()
+        finally:
+            self.losses.DIRECT_PAIRS = limit
+
+
+def batches() -> Rows:
+    "DCR for large batches, in blocks, against all distances at once"
+    for batch in (96, 768, 3072):
+        work = LargeBatch(batch)
+        yield row(
+            f'DCR alone, batch {batch:,} x {work.dim}, forward and back',
+            'all distances at once, exact (torch.cdist)',
+            in_turns(partial(work.run, direct=False), partial(work.run, direct=True), rounds=3),
+            count=batch,
+            unit='images/s',
+        )
+
+
+def diagnostics() -> Rows:
+    "DCR's diagnostics with a million identities against a walk over the whole bank"
+    import torch
+
+    from mfsr_nb.recognition.dcr import DCRLoss, vector_norms
+
+    n_ids, dim, batch = 1_000_000, 512, 192
+    loss, ids = DCRLoss(n_ids, dim), torch.arange(batch) // 6
+    phi, dom, bank = torch.randn(batch, dim), torch.arange(batch) // 3 % 2, loss.bank
+    bank.seen.fill_(True)
+    loss(phi, ids, dom)
+
+    def whole_bank() -> tuple[float, float]:
+        apart = vector_norms(bank.c[0] - bank.c[1])[bank.seen.all(0)].mean()
+        return float(apart), float((bank.t - bank.last)[bank.seen].float().mean())
+
+    step = np.median([seconds_of(lambda: loss(phi, ids, dom)) for _ in range(5)])
+    yield row(
+        f'diagnostics of DCR, {n_ids:,} identities, batch {batch}',
+        'distance and age of all centers of the bank',
+        in_turns(loss.diagnostics, whole_bank, rounds=5),
+        count=1,
+        unit='calls/s',
+        note=f'the loss itself, forward: {1e3 * step:.0f} ms; every tenth step by default',
+    )
 
 
 def losses() -> Rows:
@@ -594,9 +754,10 @@ class PlainIAMGAN:
 
 def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
     "Steps of IAMGAN with the networks of a preset"
-    from mfsr_nb.generators.gan import gan_dls, gan_learner
+    from mfsr_nb.generators.gan import gan_learner
     from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss
     from mfsr_nb.generators.pipeline import Classifier, with_steps
+    from mfsr_nb.generators.unpaired import gan_dls
     from mfsr_nb.masks.unet import UNet
     from mfsr_nb.presets import load_preset
     from mfsr_nb.recognition.recognizer import Recognizer
@@ -705,8 +866,9 @@ def editing() -> Rows:
     from mfsr_nb.core import cpu_threads
     from mfsr_nb.engine.fit import Watch
     from mfsr_nb.generators.attribute_gans import AttributeGAN, AttributeGANLoss
-    from mfsr_nb.generators.gan import gan_dls, gan_learner
+    from mfsr_nb.generators.gan import gan_learner
     from mfsr_nb.generators.pipeline import generator_settings, with_steps
+    from mfsr_nb.generators.unpaired import gan_dls
     from mfsr_nb.presets import load_preset
 
     settings = with_steps(generator_settings(load_preset('mini'), 'stargan'), 5)

@@ -37,7 +37,7 @@ TIERS = (
     ('model_card', 'export'),
     ('study',),
     ('command', 'cli_data', 'cli_train', 'cli', 'cli_export', 'cli_faces'),
-    ('start_page', 'cli_start', 'testing'),
+    ('start_page', 'cli_start', 'testing', 'testing_processes'),
 )
 TIER_OF = {}
 for number, wings in enumerate(TIERS):
@@ -49,7 +49,9 @@ MATHS = (
     'yaml_lines',
     'presets',
     'stats',
+    'engine.array_files',
     'engine.files',
+    'engine.json_files',
     'recognition.losses',
     'recognition.dcr',
 )

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from common import ROOT
-from mfsr_nb.core import InputError, environment, git_commit
+from mfsr_nb.core import InputError, code_version, environment
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
@@ -382,7 +382,7 @@ class GeneratorSearch:
             with exclusive_lock(folder):
                 if (folder / 'line.json').is_file():
                     return None
-                line = dict(seed=seed, commit=git_commit())
+                line = dict(seed=seed, **code_version())
                 line |= self.measure(folder, candidate, seed)
                 write_json(folder / 'line.json', line)
         except InputError as error:

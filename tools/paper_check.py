@@ -80,6 +80,7 @@ def world_settings(size: int, people: int, images: int) -> object:
         casia=each,
         vggface2=each,
         seg=dict(images=max(4, people)),
+        wear=dict(images=8),
         rec=dict(identities=people, full=2, masked=2),
     )
     return World(**world)

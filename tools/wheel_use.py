@@ -20,7 +20,7 @@ import mfsr_nb
 from mfsr_nb.core import InputError
 from mfsr_nb.engine.weights import save_weights
 from mfsr_nb.export import export_onnx
-from mfsr_nb.generators.gan import _summary_writer
+from mfsr_nb.generators.samples import _summary_writer
 from mfsr_nb.presets import load_preset, preset_names
 from mfsr_nb.recognition.recognizer import Recognizer, embed_pixels
 from mfsr_nb.study.executors import find_workers
