@@ -562,13 +562,18 @@ BACKBONES = Registry(
     modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
     supplied=('init', 'size'),
 )
+
+# %% ../nbs/library/01a_registries.ipynb #regs0092
 GENERATORS = Registry(
     'generator',
+    # the first imports CycleGAN's
     modules=('mfsr_nb.generators.iamgan', 'mfsr_nb.generators.attribute_gans'),
-    shown='iamgan stargan attgan sagan',
-    others='cyclegan iamgan_wo_rec iamgan_wo_cls iamgan_log iamgan_scratch iamgan_sum iamgan_z',
+    shown='cyclegan iamgan stargan attgan sagan',
+    others='iamgan_wo_rec iamgan_wo_cls iamgan_log iamgan_scratch iamgan_sum iamgan_z',
     # does it need a segmentation network and a classifier of the full faces?
     helpers=False,
+    # are its settings joined with those of `generators.common` in a preset?
+    common=False,
     # makes the network from the header of its weights
     build=None,
     # of generators that are conditioned on an attribute: the class of the network

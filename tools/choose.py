@@ -3,7 +3,8 @@
 The candidates are those of mfsr_nb/presets/choices.yaml, or of --grid FILE. Each is trained, and
 all results are written: those of losses to results/choices.json, those of generators
 (--generators) to results/gan_settings.json. The command continues where it stopped, and several
-processes may fill one study. It never looks at test identities.
+processes may fill one study. Generators that results/gan_settings.json has are not trained again,
+so that a search may go on elsewhere. It never looks at test identities.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from common import ROOT
 from mfsr_nb.core import InputError, code_version, environment
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
-from mfsr_nb.engine.files import atomic_write, exclusive_lock
+from mfsr_nb.engine.files import atomic_write, exclusive_lock, waiting_lock
 from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     generator_settings,
@@ -347,25 +348,42 @@ class GeneratorSearch:
         self.candidates = candidates
         self.data = fingerprint(training_set(study.data('casia')))
 
-    def folder(self, candidate: GeneratorCandidate, seed: int) -> Path:
-        "Where a candidate's files are"
+    def name(self, candidate: GeneratorCandidate, seed: int) -> str:
+        "Names a candidate by its settings and its data"
         preset, method = preset_with(candidate, self.preset), candidate.method
         own = generator_settings(preset, method) if method in GENERATORS else method
-        mark = config_hash(own, preset.recognition, preset.segmentation, self.data)[:6]
-        return self.study.dest / 'choose' / f'gan-{method}-{seed}-{mark}'
+        unpaired = self.study.preset.world.seg
+        how = (preset.recognition, preset.segmentation, unpaired, self.data)
+        return f'gan-{method}-{seed}-{config_hash(own, *how)[:6]}'
+
+    def folder(self, candidate: GeneratorCandidate, seed: int) -> Path:
+        "Where a candidate's files are"
+        return self.study.dest / 'choose' / self.name(candidate, seed)
+
+    def found(self) -> dict[str, dict]:
+        "Lines by name: of this study, and of the file of results"
+        written = json.loads(GAN_SETTINGS.read_text())['lines'] if GAN_SETTINGS.is_file() else []
+        lines = {line['id']: line for line in written if 'id' in line}
+        for file in self.study.dest.glob('choose/gan-*/line.json'):
+            lines[file.parent.name] = json.loads(file.read_text())
+        return lines
 
     def lines(self) -> Iterator[dict]:
         "All lines there are, under the candidates' present names"
+        found = self.found()
         for candidate in self.candidates:
             for seed in range(self.seeds):
-                file = self.folder(candidate, seed) / 'line.json'
-                if file.is_file():
-                    yield json.loads(file.read_text()) | candidate._asdict()
+                name = self.name(candidate, seed)
+                if name in found:
+                    yield found[name] | candidate._asdict() | dict(id=name)
 
     def write(self) -> None:
         "Write results/gan_settings.json"
-        content = dict(environment=environment(), preset=self.preset, lines=list(self.lines()))
-        write_json(GAN_SETTINGS, content, indent=1)
+        folder = self.study.dest / 'choose'
+        folder.mkdir(parents=True, exist_ok=True)
+        with waiting_lock(folder):
+            content = dict(preset=self.preset, lines=list(self.lines()))
+            write_json(GAN_SETTINGS, content, indent=1)
 
     def measure(self, folder: Path, candidate: GeneratorCandidate, seed: int) -> dict:
         "Train a candidate, mask the training faces with it, and measure both"
@@ -378,11 +396,13 @@ class GeneratorSearch:
     def run(self, candidate: GeneratorCandidate, seed: int) -> dict | None:
         "The line of a candidate; None if it was made before, or another process makes it"
         folder = self.folder(candidate, seed)
+        if folder.name in self.found():
+            return None
         try:
             with exclusive_lock(folder):
                 if (folder / 'line.json').is_file():
                     return None
-                line = dict(seed=seed, **code_version())
+                line = dict(seed=seed, **code_version(), hardware=environment()['hardware'])
                 line |= self.measure(folder, candidate, seed)
                 write_json(folder / 'line.json', line)
         except InputError as error:

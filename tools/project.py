@@ -39,9 +39,9 @@ from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.generators.attribute_gans import (
     AttributeGAN,
     AttributeGANLoss,
-    attribute_gans,
     train_attribute_gan,
 )
+from mfsr_nb.generators.attribute_networks import attribute_gans
 from mfsr_nb.generators.gan import CycleGAN, CycleLoss, build_generator
 from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
 from mfsr_nb.generators.pipeline import Classifier, generator_settings, with_steps

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['flat_linear', 'linear_ramp', 'Adversarial', 'CycleGAN', 'cycle_loss', 'mode_seeking_loss', 'mfg_loss', 'CycleLoss',
            'phase_parameters', 'by_phase', 'AdversarialTrainer', 'phase_rates', 'FlatLinear', 'GANLearner',
-           'gan_learner', 'build_generator', 'load_generator', 'train_gan']
+           'gan_learner', 'build_generator', 'load_generator', 'train_gan', 'CycleGANOptions', 'joined_settings']
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #82ddaf58
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import get_model
+from pydantic import create_model
 from torch import nn
 
 from ..core import InputError, cpu_threads
@@ -41,7 +42,24 @@ from mfsr_nb.generators.networks import (
 from .samples import Samples
 from .unpaired import augment_for_discriminator, gan_dls
 from ..presets import config_hash, settings
-from ..registries import GENERATORS
+from mfsr_nb.registries import (
+    GENERATORS,
+    Section,
+    check_settings,
+    options_of,
+    register_generator,
+)
+from mfsr_nb.schema import (
+    Count,
+    GeneratorCommon,
+    GeneratorSchedule,
+    Index,
+    NotNegative,
+    Optimizer,
+    Positive,
+    Preset,
+    Ramp,
+)
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #d6556eae
 def flat_linear(
@@ -72,10 +90,12 @@ class Adversarial(nn.Module):
 
     def __init__(
         self,
-        section: Any,  # Section of a preset: precision
+        section: Any,  # Section of a preset: precision, augment
+        seed: int = 0,  # Of all draws
     ):
         super().__init__()
         self.bf16 = section.precision == 'bf16'
+        self.seed, self.augment = seed, section.augment.discriminator
         self.ema = None
         self.register_buffer('n_steps', torch.zeros((), dtype=torch.long))
 
@@ -91,6 +111,17 @@ class Adversarial(nn.Module):
     def kept(self) -> nn.Module:
         "The generator to keep: the averaged one where there is one"
         return self.main if self.ema is None else self.ema
+
+    def augmented(
+        self,
+        x: torch.Tensor,  # Real or generated images (B, 3, S, S)
+        use: int,  # Differs for each use in a step
+    ) -> torch.Tensor:
+        "Images as a discriminator sees them; the draws are of seed, step and use"
+        if self.augment is None:
+            return x
+        rng = np.random.default_rng((self.seed, 6, int(self.n_steps), use))
+        return augment_for_discriminator(x, self.augment, rng)
 
     def forward(
         self,
@@ -129,13 +160,12 @@ class CycleGAN(Adversarial):
         seed: int = 0,  # Of the pools' draws
         method: str = 'cyclegan',  # Stored with the weights
     ):
-        super().__init__(section)
+        super().__init__(section, seed)
         size = section.image_size
         generator = dict(settings(section.generator), size=size, method=method)
         discriminator = settings(section.discriminator)
         self.G_FM, self.G_MF = Generator(**generator), Generator(**generator | dict(latent=0))
         _check_section(section, self.G_FM)
-        self.seed, self.augment = seed, section.augment.discriminator
         self.is_cycle_outside = section.cycle == 'outside'
         self.D_M, self.D_F = PatchGAN(**discriminator), PatchGAN(**discriminator)
         self.pool_M = ImagePool(section.pool_size, size, 2 * seed)
@@ -164,13 +194,6 @@ class CycleGAN(Adversarial):
         step = int(self.n_steps)
         seeds = [(self.seed, 5, step, use, i) for i in range(len(x))]
         return draw_codes(seeds, self.G_FM.latent).to(x.device)
-
-    def augmented(self, x: torch.Tensor, use: int) -> torch.Tensor:
-        "Images as a discriminator sees them; the draws are of seed, step and use"
-        if self.augment is None:
-            return x
-        rng = np.random.default_rng((self.seed, 6, int(self.n_steps), use))
-        return augment_for_discriminator(x, self.augment, rng)
 
     def gen(self, f: torch.Tensor, m: torch.Tensor, out: dict | None) -> dict:
         "Translations, round trips, and their scores"
@@ -501,3 +524,46 @@ def train_gan(
             cbs=[strips, *cbs],
             fresh=fresh,
         )
+
+# %% ../../nbs/paper/06a_adversarial_training.ipynb #06aset02
+class CycleGANOptions(Section):
+    "Options of CycleGAN"
+
+    batch_size: Count
+    steps: Count
+    optimizer: Optimizer
+    schedule: GeneratorSchedule
+    lambda1: Ramp
+    # the round trip of full faces counts everywhere, or outside the gate
+    cycle: Literal['full', 'outside']
+    # weight of equation G5, for a generator with a code
+    mode_seeking: NotNegative
+    gan_mode: Literal['lsgan', 'vanilla']
+    d_loss_scale: Positive
+    # rate of the discriminators, relative to the generators'
+    d_lr_scale: Positive
+    # earlier images that the discriminators see
+    pool_size: Index
+    generator: options_of(Generator, name='CycleGANGenerator')
+    discriminator: options_of(PatchGAN, name='CycleGANDiscriminator')
+
+# %% ../../nbs/paper/06a_adversarial_training.ipynb #06aset03
+@lru_cache
+def _joined(options: type[Section]) -> type[Section]:
+    "Own settings, shared settings, and the name of the method"
+    return create_model(options.__name__, __base__=(options, GeneratorCommon), method=(str, ...))
+
+
+def joined_settings(
+    preset: Preset,
+    name: str,  # A registered generator with the trait `common`
+) -> Section:  # For its training
+    "What a preset says about a method and about all; raises `InputError` where it says nothing"
+    own = preset.generators[name]
+    if own is None:
+        raise InputError(f'preset {preset.name}: no generators.{name}: add its settings')
+    joined = settings(preset.generators.common) | settings(own) | dict(method=name)
+    return check_settings(_joined(GENERATORS[name].options), joined, f'generators.{name}')
+
+
+register_generator('cyclegan', options=CycleGANOptions, common=True, build=Generator)(train_gan)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'BODIES', 'images_to_tensor', 'ResBlock', 'ResnetBody', 'UNetBody', 'SmallBody', 'gate', 'Painted',
-           'compose_output', 'init_normal', 'draw_codes', 'Generator', 'PatchGAN', 'gan_loss', 'ImagePool']
+           'compose_output', 'init_normal', 'start_gate', 'draw_codes', 'Generator', 'PatchGAN', 'gan_loss',
+           'ImagePool']
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #82ddaf58
 from collections.abc import Sequence
@@ -128,9 +129,11 @@ class UNetBody(nn.Module):
         blocks: int = 2,  # Convolutions at the lowest resolution, an eighth
         n_out: int = 4,  # Channels out
         latent: int = 0,  # Length of the code; 0: none
+        n_in: int = 3,  # Channels in: of the image, and what else is known of it
     ):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, ngf // 2, 3, padding=1), nn.LeakyReLU(0.2, True))
+        first = nn.Conv2d(n_in, ngf // 2, 3, padding=1)
+        self.first = nn.Sequential(first, nn.LeakyReLU(0.2, True))
         widths = [ngf // 2, ngf, 2 * ngf, 4 * ngf]
         self.down = nn.ModuleList(_unet_conv(*pair, stride=2) for pair in pairwise(widths))
         self.deep = nn.Sequential(*[_unet_conv(4 * ngf, 4 * ngf) for _ in range(blocks)])
@@ -257,9 +260,14 @@ def init_normal(
 BODIES = dict(resnet=ResnetBody, small=SmallBody, unet=UNetBody)
 
 
-def _last_convolution(module: nn.Module) -> nn.Conv2d:
-    "The layer whose channels are those of the output"
-    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
+def start_gate(
+    body: nn.Module,  # The fourth channel of its last layer is the gate's; changed in place
+    bias: float,  # Where the gate's prediction starts; below 0: nearly closed
+) -> None:
+    "Let the gate of a blend start more open or more closed"
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    last = [layer for layer in body.modules() if isinstance(layer, kinds)][-1]
+    last.bias.data[3] = bias
 
 
 def _check_generator(name, output, *, gate_bias, latent):
@@ -321,7 +329,7 @@ class Generator(nn.Module):
         body = BODIES[name](ngf, blocks, OUTPUTS[output], **code)
         body = init_normal(body, init_std) if init_std else body
         if gate_bias:
-            _last_convolution(body).bias.data[3] = gate_bias
+            start_gate(body, gate_bias)
         self.body = body.to(memory_format=torch.channels_last)
 
     def paint(

@@ -27,6 +27,7 @@ from ..engine.files import remove_parts, save_image
 from ..engine.runs import Fresh
 from ..engine.weights import weights_hash
 from .attribute_gans import attribute_gan_settings
+from .gan import joined_settings
 from .networks import images_to_tensor
 from .unpaired import zoom
 from ..masks.unet import load_unet, train_unet
@@ -71,8 +72,13 @@ def generator_settings(
     if method.network:
         return attribute_gan_settings(preset, name)
     base = method.of or name
-    section = preset.iamgan if base == 'iamgan' else preset.generators[base]
-    section = GENERATORS.settings(base) if section is None else section
+    if base == 'iamgan':
+        section = preset.iamgan
+    elif method.common:
+        section = joined_settings(preset, base)
+    else:
+        section = preset.generators[base]
+        section = GENERATORS.settings(base) if section is None else section
     changes = dict(method.changes)
     if changes.pop('reduction', '') == 'sum':
         section = _sum_norms(section)

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['Flip', 'Recognizer', 'loss_settings', 'faces_and_copies', 'training_faces', 'training_set', 'fingerprint',
-           'refuse_overlap', 'load_recognizer', 'check_pixels', 'embed_pixels', 'EmbeddedDataset', 'embed_dataset']
+           'refuse_overlap', 'check_data', 'load_recognizer', 'check_pixels', 'embed_pixels', 'EmbeddedDataset',
+           'embed_dataset']
 
 # %% ../../nbs/paper/10_recognizer.ipynb #56e8ff8d
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core import FULL, MASKED, InputError, progress
 from ..data.contents import content_hashes, hash_columns
-from ..data.dataset import read
+from ..data.dataset import need_both, read, summary
 from ..data.left_out import Chosen, LeftOut, choose_faces
 from ..data.loading import Streamed, load_pixels
 from ..data.texts import texts
@@ -231,6 +233,28 @@ def refuse_overlap(
             f'identity {both[0]!r} is in the training and the test set ({len(both)} such): '
             'remove them from one, or give --allow-overlap if only the names are the same'
         )
+
+# %% ../../nbs/paper/10_recognizer.ipynb #a51000c2
+def check_data(
+    train: Mapping[str, str | Path],  # Training set -> its folder
+    test: str | Path,  # Folder of the test set
+    skip_bad: bool = False,  # Leave out damaged records?
+    allow_overlap: bool = False,  # Let training and test identities have the same names?
+) -> None:
+    "Report on a user's data; raises `InputError` on data that cannot be trained or tested on"
+    test_table = read(test, skip_bad)
+    found = need_both(test_table, test)
+    print(summary(test_table, test), file=sys.stderr)
+    if lacking := found['identities'] - found['identities_with_both']:
+        print(
+            f'{test}: {lacking} of {found["identities"]} identities have only full or only '
+            'masked images; probes without a match are left out and counted',
+            file=sys.stderr,
+        )
+    for folder in train.values():
+        train_table = training_set(folder, None, skip_bad)
+        print(summary(train_table, folder), file=sys.stderr)
+        refuse_overlap(train_table, test_table, allow_overlap)
 
 # %% ../../nbs/paper/10_recognizer.ipynb #c94ba16e
 def load_recognizer(

@@ -63,7 +63,7 @@ class _Planner:
 
     def segmenter(self) -> list[str]:
         "Train the segmentation network"
-        return [self.add('segmenter', 'S', needs=self.data('casia', 'mfsr_seg'))]
+        return [self.add('segmenter', 'S', needs=self.data('casia', 'mfsr_seg', 'mfsr_wear'))]
 
     def start(self, train: str, seed: int) -> list[str]:
         "Train the weights that the runs of a seed begin with, where the preset has them"
