@@ -107,13 +107,14 @@ def mfsr_gan(
     full: str,  # Data set of full faces with identities, aligned
     masked: str,  # Masked faces, identities not needed: a data set, or a folder of images
     dest: str,  # Folder for weights.safetensors and samples/; an interrupted run continues
-    # {generators}, or a variant such as cyclegan or Table 3's iamgan_wo_rec
+    # {generators}, or a variant such as Table 3's iamgan_wo_rec
     method: str = 'iamgan',
     # Weights of the segmentation network, or a folder with images/ and labels/ to train it on,
     # or several, separated by commas; by default MASKED itself where it has labels/
     segmentation: str = '',
     # Weights that mfsr_train wrote for exactly the identities of FULL; by default trained first
     classifier: str = '',
+    start: str = '',  # Weights of a generator to begin with, of the same network
     preset: str = 'mini',  # Networks, image size, schedule, weights of the losses
     steps: int = 0,  # Another number of steps than the preset's; the schedule is scaled
     seed: int = 0,  # Initialization and batches
@@ -133,6 +134,7 @@ def mfsr_gan(
     from mfsr_nb.engine.devices import pick_device
     from mfsr_nb.engine.runs import hold_run
     from mfsr_nb.generators import pipeline
+    from mfsr_nb.generators.gan_training import load_generator
 
     # everything that can be refused is refused before anything is trained
     loaded = _generator_preset(preset, method, set, batch_size)
@@ -142,12 +144,15 @@ def mfsr_gan(
     if tensorboard:
         _require_tensorboard()
     segmenter = _check_networks(method, masked, segmentation, classifier)
+    if start:
+        load_generator(start)
     common = dict(seed=seed, skip_bad=skip_bad, device=device or None)
     how = dict(name=method, steps=steps, samples=samples, board=tensorboard, fresh=fresh)
     # also for the networks that are trained first, and for the cards
     with hold_run(dest, device or None):
         S = segmenter and _trained_segmenter(segmenter, dest, loaded, full, **common, fresh=fresh)
         networks = dict(S=S, C=classifier or None)
+        networks |= dict(start=start) if start else {}
         _, facts = pipeline.make_generator(full, masked, dest, loaded, **networks, **how, **common)
         _write_cards(dest, loaded.name, full, masked)
     losses = ', '.join(f'{name} {curve[-1]:.3f}' for name, curve in facts['curves'].items())

@@ -28,7 +28,7 @@ from . import __version__
 from .core import InputError
 from .engine.files import atomic_write
 from .engine.weights import read_header, weights_hash
-from .generators.gan import load_generator
+from .generators.gan_training import load_generator
 from .generators.networks import images_to_tensor
 from .masks.unet import UNet, load_unet, mask_probability
 from .model_card import UNKNOWN, read_card

@@ -42,7 +42,8 @@ from mfsr_nb.generators.attribute_gans import (
     train_attribute_gan,
 )
 from mfsr_nb.generators.attribute_networks import attribute_gans
-from mfsr_nb.generators.gan import CycleGAN, CycleLoss, build_generator
+from mfsr_nb.generators.gan import CycleGAN, CycleLoss
+from mfsr_nb.generators.gan_training import build_generator
 from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
 from mfsr_nb.generators.pipeline import Classifier, generator_settings, with_steps
 from mfsr_nb.masks.unet import UNet, train_unet
@@ -57,7 +58,7 @@ from mfsr_nb.study.study import Study
 
 PROJECTION = ROOT / 'results' / 'projection.json'
 TIMES = ROOT / 'results' / 'times.json'
-SAMPLES = 'mfsr_nb.generators.gan.Samples.after_batch'
+SAMPLES = 'mfsr_nb.generators.gan_training.Samples.after_batch'
 # TFLOP/s that a GPU is assumed to sustain; nbs/results/08_cost.ipynb discusses them
 RATES = (20, 100)
 NEVER = 10**9

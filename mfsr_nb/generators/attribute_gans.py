@@ -29,7 +29,8 @@ from mfsr_nb.generators.attribute_networks import (
     StarNet,
     attribute_gans,
 )
-from .gan import Adversarial, joined_settings, train_gan
+from .gan import Adversarial
+from .gan_training import joined_settings, train_gan
 from .unpaired import UnpairedBatches
 from ..presets import settings
 from ..registries import GENERATORS, Section, options_of, register_generator

@@ -171,7 +171,7 @@ def implausible_mask_fractions(
 # %% ../../nbs/paper/18_generated_folder.ipynb #1818aa07
 def _find_generator(weights, method, device):
     "The generator in evaluation mode; raises `InputError` where it is of another method"
-    from mfsr_nb.generators.gan import load_generator
+    from mfsr_nb.generators.gan_training import load_generator
 
     is_module = isinstance(weights, torch.nn.Module)
     generator = weights.to(device).eval() if is_module else load_generator(weights, device)

@@ -21,7 +21,8 @@ from torch import nn
 
 from ..core import InputError
 from ..data.loading import Streamed
-from .gan import CycleGAN, CycleGANOptions, CycleLoss, linear_ramp, train_gan
+from .gan import CycleGAN, CycleLoss, linear_ramp
+from .gan_training import CycleGANOptions, train_gan
 from .networks import Generator
 from ..masks.unet import keep_map
 from ..registries import GENERATORS, Section, register_generator

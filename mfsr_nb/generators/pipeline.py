@@ -27,7 +27,7 @@ from ..engine.files import remove_parts, save_image
 from ..engine.runs import Fresh
 from ..engine.weights import weights_hash
 from .attribute_gans import attribute_gan_settings
-from .gan import joined_settings
+from .gan_training import joined_settings
 from .networks import images_to_tensor
 from .unpaired import zoom
 from ..masks.unet import load_unet, train_unet

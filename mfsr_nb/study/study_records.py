@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.dataset import read
 from ..engine.weights import weights_hash
-from ..generators.gan import load_generator
+from ..generators.gan_training import load_generator
 from mfsr_nb.generators.pipeline import (
     match_framing,
     seconds_per_image,
