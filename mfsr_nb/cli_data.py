@@ -214,12 +214,30 @@ def _rules(no_face: str, masked_already: str, looks: bool, estimate: tuple) -> C
     rules = dict(no_face=no_face, masked=masked, masked_already=masked_already)
     return partial(choose_bare_faces, **rules)
 
+# %% ../nbs/library/59a_cli_data.ipynb #clid0021
+def _released_generator(method: str, src: str) -> tuple[Path, Path]:
+    "A generator of the package for these faces, and its segmentation network"
+    from mfsr_nb.model_card import alignment_of
+    from mfsr_nb.released import SEGMENTATION, faces_of, find_released
+
+    data = faces_of(src)
+    weights = find_released(method, data)
+    size = int(weights.parent.name.split('-')[1])
+    print(f'{method}: weights of the package, {weights.parent.name}', file=sys.stderr)
+    if data == 'photos' and not alignment_of(src):
+        print(
+            f'{src}: not cropped by mfsr_align: this generator has seen faces cropped with '
+            '`mfsr_align --margin -0.1`, and may do badly on others',
+            file=sys.stderr,
+        )
+    return weights, find_released(SEGMENTATION, data, size)
+
 # %% ../nbs/library/59a_cli_data.ipynb #clid0009
 @command
 def mfsr_mask(
     src: str,  # Data set in any layout; its full faces are masked
     dest: str,  # Folder for images, masks and recipe.jsonl
-    # {masks}; with --weights a generator: {generators}, or a variant of one
+    # {masks}; or a generator: {generators}, or a variant of one
     method: str = 'kp_syn',
     seed: int = 0,  # Names the random numbers
     workers: int = 0,  # Processes; 0: one for each core on large data sets
@@ -236,10 +254,13 @@ def mfsr_mask(
     no_face: Literal['skip', 'keep', 'fail'] = 'skip',
     # What to do with full faces that probably wear a mask
     masked_already: Literal['skip', 'keep', 'fail'] = 'skip',
-    weights: str = '',  # Trained generator that puts the masks on
+    # Trained generator that puts the masks on; by default that of the package for these faces,
+    # drawn ones or photographs
+    weights: str = '',
     # Trained segmentation network. It tells whether a full face wears a mask already; by default,
     # that of the package does (none: do not look). It also finds the masks of a generator;
-    # without it, they are where pixels changed considerably
+    # without it, those of the package's generators are found by a network of the package, and
+    # those of others are where pixels changed considerably
     segmentation: str = '',
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     batch_size: int = 64,  # Images at a time
@@ -252,8 +273,10 @@ def mfsr_mask(
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
     options = assignments([*(set), *([f'warp={warp}'] if warp else [])])
+    S = None if segmentation in ('', 'none') else segmentation
     if method in GENERATORS and not weights:
-        raise InputError(f'method {method}: needs a trained generator: give its file as --weights')
+        weights, own_S = _released_generator(method, src)
+        S = S or own_S
     # with `--domain all`, faces may wear masks
     estimate = (segmentation, device, batch_size)
     choose = _rules(no_face, masked_already, looks=domain == 'full', estimate=estimate)
@@ -263,7 +286,6 @@ def mfsr_mask(
 
         other = dict(set=options, landmarks=landmarks != 'auto', workers=workers)
         refuse_options(other, 'masks by a generator')
-        S = None if segmentation in ('', 'none') else segmentation
         how = dict(segmentation=S, batch=batch_size, device=device)
         done, left_out = translate_folder(src, dest, method, weights, **how, **common)
     else:

@@ -480,8 +480,13 @@ def generated(
 
 
 @patch
-def _train_generator(self: Study, row: Row, seed: int, folder: Path) -> Training:
+def generator(
+    self: Study,
+    row: Row,  # With a generator as its masks
+    seed: int,
+) -> Training:
     "The row's generator, trained or found"
+    folder = self._generator_folder(row, seed)
     segmenter, source = self.segmenter(), self.data(row.train)
     unpaired, classifier = self.data('mfsr_seg'), self._classifier(row, seed)
     how = dict(S=segmenter, seed=seed, skip_bad=self.skip_bad, every=self.every)
@@ -498,8 +503,7 @@ def _train_generator(self: Study, row: Row, seed: int, folder: Path) -> Training
 @patch
 def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
     "Train the row's generator and mask the training faces with it, or find both"
-    folder = self._generator_folder(row, seed)
-    training = self._train_generator(row, seed, folder)
+    training = self.generator(row, seed)
     weights, segmenter = training.folder / 'weights.safetensors', self.segmenter()
     # other weights generate other faces
     name = f'{row.masks}-{seed}-{config_hash(weights_hash(weights), weights_hash(segmenter))[:6]}'
@@ -512,7 +516,8 @@ def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
             self.leave_out(translate_folder(*given, **how)[1])
     keys = ('seconds', 'steps', 'config', 'curves', 'trainings', 'failed')
     shown = {key: training.facts[key] for key in keys}
-    return faces, dict(folder=folder.name, faces=faces.name) | shown
+    folder = self._generator_folder(row, seed).name
+    return faces, dict(folder=folder, faces=faces.name) | shown
 
 # %% ../../nbs/library/55_study.ipynb #b5500019
 @patch

@@ -1,0 +1,192 @@
+"""Train the weights that come with the package, and put them into mfsr_nb/weights.
+
+A name says for what faces, at what size, and what: world-112-S is the segmentation network,
+world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
+kept in DEST and continue where they stopped. Generators for photographs need --faces and --masked,
+both cropped by `mfsr_align --margin -0.1`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from common import ROOT
+from mfsr_nb.core import InputError
+from mfsr_nb.engine.files import atomic_write
+from mfsr_nb.engine.weights import open_tensors, save_tensors
+from mfsr_nb.generators.attempts import make_generator_that_masks
+from mfsr_nb.generators.gan_training import load_generator
+from mfsr_nb.generators.generated_folder import translate_folder
+from mfsr_nb.generators.pipeline import match_framing, unpaired_masked_images
+from mfsr_nb.masks.generator_report import report_folder, write_generator_report
+from mfsr_nb.masks.unet import evaluate_unet, load_unet, mask_probability
+from mfsr_nb.model_card import card_path, data_facts, write_card
+from mfsr_nb.presets import load_preset
+from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
+from mfsr_nb.released import SEGMENTATION, WEIGHTS
+from mfsr_nb.study.rows import Row
+from mfsr_nb.study.study import Study
+
+# a preset for each kind of faces and size
+PRESETS = {('world', 112): 'long', ('world', 64): 'long-64', ('photos', 112): 'long-photos'}
+OPEN = 'apache-2.0'
+RESEARCH = 'other (research only: the photographs that it was trained on have such terms)'
+
+
+class Name(NamedTuple):
+    "What a name of released weights says"
+
+    data: str
+    size: int
+    method: str
+
+    def __str__(self) -> str:
+        return f'{self.data}-{self.size}-{self.method}'
+
+
+class Sources(NamedTuple):
+    "The data of a generator"
+
+    full: Path
+    masked: Path
+    segmentation: Path
+    # a recognizer of other random numbers than the training's, for the report
+    judge: Path
+
+
+def parse_name(text: str) -> Name:
+    "The parts of a name; raises `InputError` on one that is none"
+    data, size, method = (text.split('-', 2) + ['', ''])[:3]
+    if not size.isdigit() or (data, int(size)) not in PRESETS or not method:
+        known = ', '.join(f'{data}-{size}-METHOD' for data, size in PRESETS)
+        raise InputError(f'{text!r} names no weights: use {known}, METHOD a generator or S')
+    return Name(data, int(size), method)
+
+
+def write_half(source: Path, name: Name, command: str) -> Path:
+    "The weights in half precision, with the header of the originals; returns the new file"
+    kind = 'unet' if name.method == SEGMENTATION else 'generator'
+    tensors, header = open_tensors(source, kind)
+    halves = {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
+    about = {key: value for key, value in header.items() if key not in ('content', 'code')}
+    about.pop('curves', None)
+    path = WEIGHTS / str(name) / 'weights.safetensors'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card_path(path).unlink(missing_ok=True)
+    save_tensors(halves, path, **about, command=command)
+    return path
+
+
+def release_segmenter(study: Study, name: Name, command: str) -> None:
+    "S and its accuracy on images that were held out of its training"
+    path = write_half(study.segmenter(), name, command)
+    held, table = {}, None
+    for part in ('mfsr_seg', 'mfsr_wear'):
+        held[part], table = evaluate_unet(load_unet(path), study.data(part))
+        held[part]['images'] = len(table)
+    with atomic_write(path.parent / 'report.json') as file:
+        file.write_text(json.dumps(held, indent=1) + '\n', encoding='utf-8')
+    write_card(path, **data_facts(study.data('mfsr_seg')), preset=study.preset.name, license=OPEN)
+
+
+def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
+    "The report of released weights on faces that are masked with them"
+    generator, size = load_generator(path), preset.iamgan.image_size
+    faces, method = work / f'faces-{path.parent.name}', generator.config['method']
+    if not (faces / 'recipe.jsonl').is_file():
+        translate_folder(sources.full, faces, method, path, segmentation=sources.segmentation)
+    masked = unpaired_masked_images(sources.masked, size)[0][:500]
+    masked = match_framing(masked, preset.iamgan)
+    keep = mask_probability(load_unet(sources.segmentation), masked) < 0.5
+    embed = partial(embed_pixels, load_recognizer(sources.judge))
+    return report_folder(sources.full, faces, embed, masked, keep, name=path.parent.name, most=1000)
+
+
+def release_generator(
+    training: object, sources: Sources, preset: object, name: Name, work: Path, command: str
+) -> None:
+    "A generator, its report and its card"
+    path = write_half(training.folder / 'weights.safetensors', name, command)
+    report = report_on(path, sources, preset, work)
+    report['trainings'] = training.facts['trainings']
+    write_generator_report(report, path.parent / 'report.json')
+    table = training_set(sources.full, None)
+    facts = data_facts(sources.full, sources.masked, table=table)
+    terms = OPEN if name.data == 'world' else RESEARCH
+    write_card(path, **facts, preset=preset.name, license=terms)
+
+
+def release(name: Name, options: argparse.Namespace) -> None:
+    "Train or find what a name says, and put it into the package"
+    preset = load_preset(PRESETS[name.data, name.size])
+    command = f'python tools/release.py {options.dest.name} {name}'
+    world = 'long' if name.size == 112 else 'long-64'
+    study = Study(world, options.dest / world)
+    if name.method == SEGMENTATION:
+        release_segmenter(study, name, command)
+        return
+    row = Row(name=name.method, loss='softmax', masks=name.method)
+    if name.data == 'world':
+        sources = Sources(
+            study.data('casia'),
+            study.data('mfsr_seg'),
+            study.segmenter(),
+            study.softmax('casia', 1),
+        )
+        training = study.generator(row, 0)
+        release_generator(training, sources, preset, name, study.dest, command)
+        return
+    if not (options.faces and options.masked):
+        raise InputError(f'{name}: give the photographs as --faces and --masked')
+    work = options.dest / preset.name
+    start = study.generator(row, 0).folder / 'weights.safetensors'
+    given = (options.faces, options.masked, work / name.method, preset, name.method)
+    training = make_generator_that_masks(*given, S=study.segmenter(), start=start)
+    judge = next((work / name.method / 'classifier').glob('weights.safetensors'))
+    sources = Sources(options.faces, options.masked, study.segmenter(), judge)
+    command += ' --faces LFW --masked MASKED'
+    release_generator(training, sources, preset, name, work, command)
+
+
+def write_checksums() -> None:
+    "SHA256SUMS of all files of weights, as sha256sum writes and checks it"
+    lines = []
+    for path in sorted(WEIGHTS.glob('*/weights.safetensors')):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines.append(f'{digest}  {path.relative_to(WEIGHTS)}\n')
+    with atomic_write(WEIGHTS / 'SHA256SUMS') as file:
+        file.write_text(''.join(lines), encoding='utf-8')
+
+
+def main() -> None:
+    "Release what the command line names"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('dest', type=Path, help='folder for trainings, such as runs/release')
+    parser.add_argument('names', nargs='+', metavar='NAME', help='such as world-112-iamgan')
+    parser.add_argument('--faces', type=Path, help='full faces: photographs with identities')
+    parser.add_argument('--masked', type=Path, help='masked faces: photographs')
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
+    try:
+        for name in [parse_name(text) for text in options.names]:
+            release(name, options)
+            print(f'{WEIGHTS.relative_to(ROOT)}/{name}', flush=True)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    write_checksums()
+
+
+if __name__ == '__main__':
+    main()
