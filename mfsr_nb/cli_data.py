@@ -9,6 +9,7 @@ __all__ = ['refuse_options', 'check_number', 'print_left_out', 'mfsr_audit', 'mf
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from .command import command
