@@ -140,6 +140,8 @@ def mfsr_align(
     dest: str,  # Folder for the crops and landmarks.csv; a second run makes only what changed
     size: int = 112,  # Pixels a side
     margin: float = 0.0,  # Border on every side, in sides of the crop
+    # Outside of the picture: black, or its edge repeated
+    border: Literal['black', 'repeat'] = 'black',
     # auto (the data set's own, or else MTCNN), table, mtcnn, or a CSV file
     landmarks: str = 'auto',
     skip_bad: bool = False,  # Leave out unreadable images?
@@ -161,7 +163,7 @@ def mfsr_align(
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
     how = dict(device=device, batch=batch_size, search=Search(faces, min_face, min_score))
-    rules = dict(skip_bad=skip_bad, no_face=no_face)
+    rules = dict(skip_bad=skip_bad, no_face=no_face, border=border)
     aligned = align_folder(src, dest, size, margin, landmarks, **how, **rules)
     _print_aligned(dest, aligned, size)
     _print_faces(dest, aligned, faces)
