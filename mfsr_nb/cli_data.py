@@ -220,10 +220,10 @@ def _rules(no_face: str, masked_already: str, looks: bool, estimate: tuple) -> C
 # %% ../nbs/library/59a_cli_data.ipynb #clid0021
 def _released_generator(method: str, src: str) -> tuple[Path, Path]:
     "A generator of the package for these faces, and its segmentation network"
-    from mfsr_nb.model_card import alignment_of
-    from mfsr_nb.released import SEGMENTATION, faces_of, find_released
+    from mfsr_nb.engine.released import SEGMENTATION, find_released
+    from mfsr_nb.model_card import alignment_of, is_drawn
 
-    data = faces_of(src)
+    data = 'world' if is_drawn(src) else 'photos'
     weights = find_released(method, data)
     size = int(weights.parent.name.split('-')[1])
     print(f'{method}: weights of the package, {weights.parent.name}', file=sys.stderr)

@@ -205,7 +205,7 @@ def kind_of(file: Path) -> str:
 def generator_wanted(preset: object, method: str) -> dict:
     "The paper's settings of a generator's network"
     own = preset.iamgan
-    if method not in ('iamgan', 'cyclegan'):
+    if method != 'iamgan':
         own = getattr(preset.generators, method)
     return dict(size=preset.iamgan.image_size) | settings(own.generator)
 

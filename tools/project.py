@@ -36,11 +36,7 @@ from mfsr_nb.data.decoding import decode
 from mfsr_nb.data.squares import to_square
 from mfsr_nb.engine.devices import has_bf16
 from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.generators.attribute_gans import (
-    AttributeGAN,
-    AttributeGANLoss,
-    train_attribute_gan,
-)
+from mfsr_nb.generators.attribute_gans import AttributeGAN, AttributeGANLoss
 from mfsr_nb.generators.attribute_networks import attribute_gans
 from mfsr_nb.generators.gan import CycleGAN, CycleLoss
 from mfsr_nb.generators.gan_training import build_generator
@@ -283,17 +279,14 @@ def measure_gan(machine: Machine, preset: object, name: str) -> Measured:
     "A training step of a generator, all phases"
     batch = measured_batch(machine, preset, generator_settings(preset, name).batch_size)
     change = dict(batch_size=batch)
-    changes = dict(iamgan=change)
-    if name in ATTRIBUTE_GANS:
-        changes = dict(generators={name: change})
+    changes = dict(iamgan=change) if name == 'iamgan' else dict(generators={name: change})
     own = with_steps(generator_settings(load_preset(preset.name, **changes), name), 3000)
     size, labels = own.image_size, np.arange(16)
     images = RandomImages(16, size), RandomImages(16, size)
-    if name in ATTRIBUTE_GANS:
-        return watch_training(
-            machine, partial(train_attribute_gan, *images, labels, section=own), batch
-        )
-    C = Classifier(recognizer(preset, size)) if name == 'iamgan' else None
+    if name != 'iamgan':
+        train = partial(GENERATORS[name].make, *images, labels, section=own)
+        return watch_training(machine, train, batch)
+    C = Classifier(recognizer(preset, size))
 
     # a new S for each training
     def train(**options) -> None:

@@ -20,17 +20,18 @@ import torch
 from common import ROOT
 from mfsr_nb.core import InputError
 from mfsr_nb.engine.files import atomic_write
+from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS
 from mfsr_nb.engine.weights import open_tensors, save_tensors
 from mfsr_nb.generators.attempts import make_generator_that_masks
 from mfsr_nb.generators.gan_training import load_generator
 from mfsr_nb.generators.generated_folder import translate_folder
-from mfsr_nb.generators.pipeline import match_framing, unpaired_masked_images
+from mfsr_nb.generators.pipeline import make_segmenter, match_framing, unpaired_masked_images
 from mfsr_nb.masks.generator_report import report_folder, write_generator_report
-from mfsr_nb.masks.unet import evaluate_unet, load_unet, mask_probability
+from mfsr_nb.masks.mask_folder import mask_folder
+from mfsr_nb.masks.unet import UNet, evaluate_unet, load_unet, mask_probability, read_seg
 from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
-from mfsr_nb.released import SEGMENTATION, WEIGHTS
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
@@ -87,16 +88,36 @@ def write_half(source: Path, name: Name, command: str) -> Path:
     return path
 
 
-def release_segmenter(study: Study, name: Name, command: str) -> None:
+def photos_segmenter(study: Study, faces: Path, work: Path) -> Path:
+    "S for photographs: trained on drawn faces, and on photographs with and without drawn masks"
+    drawn = work / 'drawn'
+    mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
+    labelled = [study.data('mfsr_seg'), study.data('mfsr_wear'), drawn]
+    make_segmenter(labelled, work / SEGMENTATION, study.preset, faces)
+    return work / SEGMENTATION / 'weights.safetensors'
+
+
+def held_out_accuracy(S: UNet, data: list[Path]) -> dict:
+    "Accuracy on the images of each data set that training holds out"
+    found = {}
+    for folder in data:
+        table = read_seg(folder)
+        found[folder.name] = evaluate_unet(S, table[table.held].reset_index(drop=True))[0]
+    return found
+
+
+def release_segmenter(study: Study, name: Name, options: argparse.Namespace, command: str) -> None:
     "S and its accuracy on images that were held out of its training"
-    path = write_half(study.segmenter(), name, command)
-    held, table = {}, None
-    for part in ('mfsr_seg', 'mfsr_wear'):
-        held[part], table = evaluate_unet(load_unet(path), study.data(part))
-        held[part]['images'] = len(table)
+    data, terms, own = [study.data('mfsr_seg'), study.data('mfsr_wear')], OPEN, study.segmenter
+    if name.data == 'photos':
+        work = options.dest / PRESETS[name.data, name.size]
+        own, terms = partial(photos_segmenter, study, options.faces, work), RESEARCH
+        data.append(work / 'drawn')
+    path = write_half(own(), name, command)
+    accuracy = held_out_accuracy(load_unet(path), data)
     with atomic_write(path.parent / 'report.json') as file:
-        file.write_text(json.dumps(held, indent=1) + '\n', encoding='utf-8')
-    write_card(path, **data_facts(study.data('mfsr_seg')), preset=study.preset.name, license=OPEN)
+        file.write_text(json.dumps(accuracy, indent=1) + '\n', encoding='utf-8')
+    write_card(path, **data_facts(*data), preset=study.preset.name, license=terms)
 
 
 def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
@@ -132,8 +153,12 @@ def release(name: Name, options: argparse.Namespace) -> None:
     command = f'python tools/release.py {options.dest.name} {name}'
     world = 'long' if name.size == 112 else 'long-64'
     study = Study(world, options.dest / world)
+    if name.data == 'photos':
+        if not options.faces or not options.masked:
+            raise InputError(f'{name}: give the photographs as --faces and --masked')
+        command += ' --faces FACES --masked MASKED'
     if name.method == SEGMENTATION:
-        release_segmenter(study, name, command)
+        release_segmenter(study, name, options, command)
         return
     row = Row(name=name.method, loss='softmax', masks=name.method)
     if name.data == 'world':
@@ -146,15 +171,13 @@ def release(name: Name, options: argparse.Namespace) -> None:
         training = study.generator(row, 0)
         release_generator(training, sources, preset, name, study.dest, command)
         return
-    if not (options.faces and options.masked):
-        raise InputError(f'{name}: give the photographs as --faces and --masked')
     work = options.dest / preset.name
+    S = photos_segmenter(study, options.faces, work)
     start = study.generator(row, 0).folder / 'weights.safetensors'
     given = (options.faces, options.masked, work / name.method, preset, name.method)
-    training = make_generator_that_masks(*given, S=study.segmenter(), start=start)
+    training = make_generator_that_masks(*given, S=S, start=start)
     judge = next((work / name.method / 'classifier').glob('weights.safetensors'))
-    sources = Sources(options.faces, options.masked, study.segmenter(), judge)
-    command += ' --faces LFW --masked MASKED'
+    sources = Sources(options.faces, options.masked, S, judge)
     release_generator(training, sources, preset, name, work, command)
 
 

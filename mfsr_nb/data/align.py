@@ -383,7 +383,7 @@ def _check_options(src, dest, options):
             f'{dest}: lies inside the data set {src}: choose a destination outside of it'
         )
 
-
+# %% ../../nbs/library/25_align.ipynb #25bo0003
 def _check_dest(dest, old, options):
     "Raise `InputError` if `dest` holds anything but the beginning of the same work"
     remedy = 'choose another destination, or remove it'
