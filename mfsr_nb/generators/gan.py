@@ -119,10 +119,10 @@ def _check_section(section, generator):
             f'image_size {size}: {section.generator.name} halves an image {halvings} times, '
             f'use a multiple of {multiple}'
         )
-    if section.cycle == 'outside' and generator.output != 'blend':
-        raise InputError('cycle: outside: needs a gate, use `output: blend`')
-    if generator.latent and section.cycle != 'outside':
-        raise InputError('a generator with a code needs `cycle: outside`')
+    if section.cycle != 'full' and generator.output != 'blend':
+        raise InputError(f'cycle: {section.cycle}: needs a gate, use `output: blend`')
+    if generator.latent and section.cycle == 'full':
+        raise InputError('a generator with a code needs `cycle: outside` or `cycle: opaque`')
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #352e1fb1
 class CycleGAN(Adversarial):
@@ -140,7 +140,7 @@ class CycleGAN(Adversarial):
         discriminator = settings(section.discriminator)
         self.G_FM, self.G_MF = Generator(**generator), Generator(**generator | dict(latent=0))
         _check_section(section, self.G_FM)
-        self.is_cycle_outside = section.cycle == 'outside'
+        self.cycle = section.cycle
         self.D_M, self.D_F = PatchGAN(**discriminator), PatchGAN(**discriminator)
         self.pool_M = ImagePool(section.pool_size, size, 2 * seed)
         self.pool_F = ImagePool(section.pool_size, size, 2 * seed + 1)
@@ -157,9 +157,13 @@ class CycleGAN(Adversarial):
 
     def paint(self, x: torch.Tensor, z: torch.Tensor | None) -> Painted:
         "Put masks on; the gate only where the cycle loss needs it"
-        if self.is_cycle_outside:
+        if self.cycle != 'full':
             return self.G_FM.paint(x, z)
         return Painted(self.G_FM(x, z), None)
+
+    def spared(self, gate: torch.Tensor) -> torch.Tensor:
+        "Where the cycle loss does not count; only `opaque` lets the generator open it"
+        return gate if self.cycle == 'opaque' else gate.detach()
 
     def codes(self, x: torch.Tensor, use: int) -> torch.Tensor | None:
         "A code for each image, of seed, step and use; None for a generator without one"
@@ -177,10 +181,10 @@ class CycleGAN(Adversarial):
         mr, back_gate = self.paint(mf, self.codes(m, 1))
         out = dict(f=f, m=m, fm=fm, mf=mf, fr=fr, mr=mr, step=int(self.n_steps))
         out |= dict(d_fm=self.D_M(self.augmented(fm, 0)), d_mf=self.D_F(self.augmented(mf, 1)))
-        if self.is_cycle_outside:
-            out['gate'] = gate.detach()
+        if self.cycle != 'full':
+            out['gate'] = self.spared(gate)
         if z is not None:
-            out['back_gate'] = back_gate.detach()
+            out['back_gate'] = self.spared(back_gate)
             other = self.codes(f, 2)
             out |= dict(z=z, other_z=other, other_fm=self.paint(f, other).image)
         return out

@@ -170,8 +170,8 @@ class CycleGANOptions(Section):
     optimizer: Optimizer
     schedule: GeneratorSchedule
     lambda1: Ramp
-    # the round trip of full faces counts everywhere, or outside the gate
-    cycle: Literal['full', 'outside']
+    # the round trip of full faces counts everywhere, or outside the gate; opaque: which it may open
+    cycle: Literal['full', 'outside', 'opaque']
     # weight of equation G5, for a generator with a code
     mode_seeking: NotNegative
     gan_mode: Literal['lsgan', 'vanilla']
