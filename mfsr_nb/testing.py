@@ -484,7 +484,7 @@ def tiny_study(
     world = dict(size=32, seg=dict(images=12), wear=dict(images=8))
     world |= dict(casia=dict(identities=8, images=4), rec=dict(identities=6, full=2, masked=2))
     schedule = dict(casia=dict(steps=4, milestones=[2, 3]))
-    steps = {name: dict(steps=2) for name in ('stargan', 'attgan', 'sagan')}
+    steps = {name: dict(steps=2) for name in ('cyclegan', 'stargan', 'attgan', 'sagan')}
     settings = dict(
         world=world,
         recognition=dict(image_size=32, batch=dict(identities=4), schedule=schedule),
