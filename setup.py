@@ -52,7 +52,15 @@ setup(
     long_description_content_type='text/markdown',
     classifiers=classifiers(settings['audience'], settings['min_python']),
     packages=find_packages(include=[library, f'{library}.*']),
-    package_data={library: ['py.typed', 'presets/*.yaml', 'weights/*.safetensors']},
+    package_data={
+        library: [
+            'py.typed',
+            'presets/*.yaml',
+            'weights/*.safetensors',
+            'weights/SHA256SUMS',
+            'weights/*/*',
+        ]
+    },
     zip_safe=False,
     python_requires=f'>={settings["min_python"]}',
     install_requires=settings['requirements'].split(),

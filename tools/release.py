@@ -3,7 +3,7 @@
 A name says for what faces, at what size, and what: world-112-S is the segmentation network,
 world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
 kept in DEST and continue where they stopped. Generators for photographs need --faces and --masked,
-both cropped by `mfsr_align --margin -0.1`.
+both cropped by `mfsr_align --margin -0.1 --border repeat`.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import torch
 
 from common import ROOT
 from mfsr_nb.core import InputError
+from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS
 from mfsr_nb.engine.weights import open_tensors, save_tensors
@@ -32,6 +33,7 @@ from mfsr_nb.masks.unet import UNet, evaluate_unet, load_unet, mask_probability,
 from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
+from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
@@ -124,8 +126,7 @@ def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
     "The report of released weights on faces that are masked with them"
     generator, size = load_generator(path), preset.iamgan.image_size
     faces, method = work / f'faces-{path.parent.name}', generator.config['method']
-    if not (faces / 'recipe.jsonl').is_file():
-        translate_folder(sources.full, faces, method, path, segmentation=sources.segmentation)
+    translate_folder(sources.full, faces, method, path, segmentation=sources.segmentation)
     masked = unpaired_masked_images(sources.masked, size)[0][:500]
     masked = match_framing(masked, preset.iamgan)
     keep = mask_probability(load_unet(sources.segmentation), masked) < 0.5
@@ -147,11 +148,21 @@ def release_generator(
     write_card(path, **facts, preset=preset.name, license=terms)
 
 
+def trained_judge(faces: Path, work: Path, preset: object) -> Path:
+    "A recognizer of the photographs with another seed than that of a generator's classifier"
+    table = training_set(faces, None)
+    recognition, folder = preset.recognition, work / 'judge'
+    _, pixels, _ = load_pixels(table, recognition.image_size)
+    how = dict(schedule=recognition.schedule.casia, seed=1, desc='judge')
+    train_recognizer(table, pixels, folder, recognition, **how)
+    return folder / 'weights.safetensors'
+
+
 def release(name: Name, options: argparse.Namespace) -> None:
     "Train or find what a name says, and put it into the package"
     preset = load_preset(PRESETS[name.data, name.size])
     command = f'python tools/release.py {options.dest.name} {name}'
-    world = 'long' if name.size == 112 else 'long-64'
+    world = PRESETS['world', name.size]
     study = Study(world, options.dest / world)
     if name.data == 'photos':
         if not options.faces or not options.masked:
@@ -176,8 +187,7 @@ def release(name: Name, options: argparse.Namespace) -> None:
     start = study.generator(row, 0).folder / 'weights.safetensors'
     given = (options.faces, options.masked, work / name.method, preset, name.method)
     training = make_generator_that_masks(*given, S=S, start=start)
-    judge = next((work / name.method / 'classifier').glob('weights.safetensors'))
-    sources = Sources(options.faces, options.masked, S, judge)
+    sources = Sources(options.faces, options.masked, S, trained_judge(options.faces, work, preset))
     release_generator(training, sources, preset, name, work, command)
 
 
