@@ -3,7 +3,8 @@
 A name says for what faces, at what size, and what: world-112-S is the segmentation network,
 world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
 kept in DEST and continue where they stopped. Generators for photographs need --faces and --masked,
-both cropped by `mfsr_align --margin -0.1 --border repeat`.
+both cropped by `mfsr_align --margin -0.1 --border repeat`; they start from drawn faces that are
+cropped alike.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 
 from common import ROOT
 from mfsr_nb.core import InputError
+from mfsr_nb.data.align import align_folder
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS
@@ -37,6 +39,8 @@ from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
+# the preset of the drawn faces that a generator for photographs starts from
+START = 'long-photos-start'
 # a preset for each kind of faces and size
 PRESETS = {('world', 112): 'long', ('world', 64): 'long-64', ('photos', 112): 'long-photos'}
 OPEN = 'apache-2.0'
@@ -95,7 +99,8 @@ def photos_segmenter(study: Study, faces: Path, work: Path) -> Path:
     drawn = work / 'drawn'
     mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
     labelled = [study.data('mfsr_seg'), study.data('mfsr_wear'), drawn]
-    make_segmenter(labelled, work / SEGMENTATION, study.preset, faces)
+    preset = load_preset(PRESETS['photos', study.preset.world.size])
+    make_segmenter(labelled, work / SEGMENTATION, preset, faces)
     return work / SEGMENTATION / 'weights.safetensors'
 
 
@@ -148,6 +153,21 @@ def release_generator(
     write_card(path, **facts, preset=preset.name, license=terms)
 
 
+def cropped_alike(data: Path, dest: Path, size: int) -> Path:
+    "Drawn faces in the crop of the photographs"
+    align_folder(data, dest, size, margin=-0.1, how='table', border='repeat')
+    return dest
+
+
+def start_weights(study: Study, work: Path, name: Name, S: Path) -> Path:
+    "A generator of drawn faces in the crop of the photographs, to start from"
+    full = cropped_alike(study.data('casia'), work / 'start' / 'full', name.size)
+    masked = cropped_alike(study.data('mfsr_seg'), work / 'start' / 'masked', name.size)
+    given = (full, masked, work / 'start' / name.method, load_preset(START), name.method)
+    training = make_generator_that_masks(*given, S=S)
+    return training.folder / 'weights.safetensors'
+
+
 def trained_judge(faces: Path, work: Path, preset: object) -> Path:
     "A recognizer of the photographs with another seed than that of a generator's classifier"
     table = training_set(faces, None)
@@ -171,8 +191,8 @@ def release(name: Name, options: argparse.Namespace) -> None:
     if name.method == SEGMENTATION:
         release_segmenter(study, name, options, command)
         return
-    row = Row(name=name.method, loss='softmax', masks=name.method)
     if name.data == 'world':
+        row = Row(name=name.method, loss='softmax', masks=name.method)
         sources = Sources(
             study.data('casia'),
             study.data('mfsr_seg'),
@@ -184,7 +204,7 @@ def release(name: Name, options: argparse.Namespace) -> None:
         return
     work = options.dest / preset.name
     S = photos_segmenter(study, options.faces, work)
-    start = study.generator(row, 0).folder / 'weights.safetensors'
+    start = start_weights(study, work, name, S)
     given = (options.faces, options.masked, work / name.method, preset, name.method)
     training = make_generator_that_masks(*given, S=S, start=start)
     sources = Sources(options.faces, options.masked, S, trained_judge(options.faces, work, preset))

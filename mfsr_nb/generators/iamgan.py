@@ -397,7 +397,7 @@ GENERATORS.variant('iamgan_scratch', of='iamgan', changes=SCRATCH)
 # not in the paper: a code draws the look of each mask
 DIVERSE = dict(
     cycle='outside',
-    mode_seeking=1.0,
+    mode_seeking=0.2,
     generator=dict(name='unet', output='blend', latent=8),
 )
 GENERATORS.variant('iamgan_z', of='iamgan', changes=DIVERSE)
