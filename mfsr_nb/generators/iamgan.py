@@ -396,7 +396,6 @@ SCRATCH = dict(classifier=dict(init='scratch'))
 GENERATORS.variant('iamgan_scratch', of='iamgan', changes=SCRATCH)
 # not in the paper: a code draws the look of each mask
 DIVERSE = dict(
-    cycle='outside',
     mode_seeking=0.2,
     generator=dict(name='unet', output='blend', latent=8),
 )
