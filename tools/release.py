@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 
 from common import ROOT
@@ -31,7 +33,14 @@ from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import make_segmenter, match_framing, unpaired_masked_images
 from mfsr_nb.masks.generator_report import report_folder, write_generator_report
 from mfsr_nb.masks.mask_folder import mask_folder
-from mfsr_nb.masks.unet import UNet, evaluate_unet, load_unet, mask_probability, read_seg
+from mfsr_nb.masks.unet import (
+    UNet,
+    evaluate_unet,
+    load_unet,
+    mask_probability,
+    open_label,
+    read_seg,
+)
 from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
@@ -43,6 +52,8 @@ from mfsr_nb.study.study import Study
 START = 'long-photos-start'
 # a preset for each kind of faces and size
 PRESETS = {('world', 112): 'long', ('world', 64): 'long-64', ('photos', 112): 'long-photos'}
+# of an image without a mask: where more is called mask, it is a false alarm
+LEAST_CALLED = 0.01
 OPEN = 'apache-2.0'
 RESEARCH = 'other (research only: the photographs that it was trained on have such terms)'
 
@@ -104,12 +115,32 @@ def photos_segmenter(study: Study, faces: Path, work: Path) -> Path:
     return work / SEGMENTATION / 'weights.safetensors'
 
 
-def held_out_accuracy(S: UNet, data: list[Path]) -> dict:
-    "Accuracy on the images of each data set that training holds out"
+def kind_of(key: str) -> str:
+    "What an image of mfsr_wear shows, from its name; empty for other images"
+    return Path(key).stem.rpartition('_')[0]
+
+
+def accuracy_on(S: UNet, table: pd.DataFrame) -> dict:
+    "Accuracy on labelled images; where no label has a mask, how many images get one nevertheless"
+    table = table.reset_index(drop=True)
+    images = load_pixels(table, S.config['size'])[1]
+    masks = np.stack([open_label(path) for path in table.label])
+    if masks.any():
+        return evaluate_unet(S, table)[0]
+    called = mask_probability(S, images) > 0.5
+    false = (called.float().mean((1, 2)) > LEAST_CALLED).float().mean()
+    return dict(images=len(table), called_mask=round(float(false), 4))
+
+
+def segmenter_report(S: UNet, held: list[Path], tests: list[Path]) -> dict:
+    "Accuracy on held-out images of the training's data, by what they show, and on test sets"
     found = {}
-    for folder in data:
+    for folder in held:
         table = read_seg(folder)
-        found[folder.name] = evaluate_unet(S, table[table.held].reset_index(drop=True))[0]
+        for kind, part in table[table.held].groupby(table.key.map(kind_of)):
+            found[f'{folder.name} {kind}'.strip()] = accuracy_on(S, part)
+    for folder in tests:
+        found[folder.name] = accuracy_on(S, read_seg(folder))
     return found
 
 
@@ -121,9 +152,9 @@ def release_segmenter(study: Study, name: Name, options: argparse.Namespace, com
         own, terms = partial(photos_segmenter, study, options.faces, work), RESEARCH
         data.append(work / 'drawn')
     path = write_half(own(), name, command)
-    accuracy = held_out_accuracy(load_unet(path), data)
+    report = segmenter_report(load_unet(path), data, options.test)
     with atomic_write(path.parent / 'report.json') as file:
-        file.write_text(json.dumps(accuracy, indent=1) + '\n', encoding='utf-8')
+        file.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     write_card(path, **data_facts(*data), preset=study.preset.name, license=terms)
 
 
@@ -230,6 +261,14 @@ def main() -> None:
     parser.add_argument('names', nargs='+', metavar='NAME', help='such as world-112-iamgan')
     parser.add_argument('--faces', type=Path, help='full faces: photographs with identities')
     parser.add_argument('--masked', type=Path, help='masked faces: photographs')
+    parser.add_argument(
+        '--test',
+        type=Path,
+        nargs='*',
+        default=[],
+        metavar='FOLDER',
+        help='labelled images that S is tested on, and never trained',
+    )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
     try:

@@ -396,7 +396,7 @@ SCRATCH = dict(classifier=dict(init='scratch'))
 GENERATORS.variant('iamgan_scratch', of='iamgan', changes=SCRATCH)
 # not in the paper: a code draws the look of each mask
 DIVERSE = dict(
-    mode_seeking=0.2,
+    mode_seeking=0.1,
     generator=dict(name='unet', output='blend', latent=8),
 )
 GENERATORS.variant('iamgan_z', of='iamgan', changes=DIVERSE)
