@@ -41,18 +41,18 @@ def released(
 def find_released(
     method: str,  # A generator, or S
     data: str = 'photos',  # world or photos; S of the other kind will do where there is none
-    size: int | None = None,  # Pixels a side; None: the largest
+    size: int | None = None,  # Of the faces, pixels a side; None: the largest weights
     folder: str | Path = WEIGHTS,  # Where they are
 ) -> Path:  # The file
     "Weights that come with the package; raises `InputError` where there are none"
     of_method = [o for o in released(folder) if o.method == method]
-    fit = [o for o in of_method if size in (None, o.size)]
-    own = [o for o in fit if o.data == data]
+    own = [o for o in of_method if o.data == data]
     if method == SEGMENTATION:
-        own = own or fit
-    if own:
-        return max(own, key=lambda o: o.size).path
-    wanted = f'{method} for {data}' + (f' at {size} pixels' if size else '')
-    there = ', '.join(o.path.parent.name for o in of_method)
-    remedy = f'there are {there}' if there else 'train one, and give its file as --weights'
-    raise InputError(f'no weights of {wanted} come with the package: {remedy}')
+        own = own or of_method
+    if not own:
+        there = ', '.join(o.path.parent.name for o in of_method)
+        remedy = f'there are {there}' if there else 'train one, and give its file as --weights'
+        raise InputError(f'no weights of {method} for {data} come with the package: {remedy}')
+    own = sorted(own, key=lambda o: o.size)
+    large_enough = [o for o in own if size is not None and o.size >= size]
+    return (large_enough[0] if large_enough else own[-1]).path

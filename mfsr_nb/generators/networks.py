@@ -112,9 +112,17 @@ def _unet_conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    "The same values, the channels of a pixel side by side: CPUs interpolate these much faster"
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def _double(x: torch.Tensor) -> torch.Tensor:
     "Twice the side, by bilinear interpolation"
-    return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+    y = F.interpolate(_channels_last(x), scale_factor=2, mode='bilinear', align_corners=False)
+    if y.requires_grad:
+        y.register_hook(_channels_last)
+    return y
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #0606ub09
 class UNetBody(nn.Module):
