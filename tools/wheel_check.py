@@ -1,4 +1,4 @@
-"""Build the package, install it alone, and embed a face with it.
+"""Build the package, install it alone, and embed and mask faces with it.
 
 The new environment gets the newest versions of the dependencies.
 """
@@ -28,7 +28,9 @@ NOT_SOURCE = (
 )
 REQUIRED = (
     'mfsr_nb/presets/mini.yaml',
-    'mfsr_nb/weights/masked_domain.safetensors',
+    'mfsr_nb/weights/SHA256SUMS',
+    'mfsr_nb/weights/photos-112-iamgan/weights.safetensors',
+    'mfsr_nb/weights/photos-112-iamgan/model_card.md',
     'mfsr_nb/_modidx.py',
     'mfsr_nb/world/faces.py',
 )
@@ -80,6 +82,17 @@ def install(uv: Path, python: str, wheel: Path, environment: Path) -> Path:
     return inside
 
 
+def mask_folder(python: Path, folder: Path) -> None:
+    "Draw a few faces and mask them with the package's generator: nothing is trained"
+    preset = folder / 'few.yaml'
+    preset.write_text('base: smoke\nworld: {casia: {identities: 4, images: 2}}\n')
+    scripts = python.parent
+    world = ('drawn', '--preset', preset, '--parts', 'casia')
+    run(python, '-I', scripts / 'mfsr_world', *world, cwd=folder)
+    mask = ('drawn/casia', 'masked', '--method', 'iamgan')
+    run(python, '-I', scripts / 'mfsr_mask', *mask, cwd=folder)
+
+
 def main() -> None:
     "Build, install and use the package, and ask each command for its help"
     parser = argparse.ArgumentParser(description=__doc__)
@@ -95,6 +108,7 @@ def main() -> None:
         check_extras(wheel)
         python = install(options.uv, options.python, wheel, folder / 'env')
         run(python, '-I', ROOT / 'tools' / 'wheel_use.py', ROOT, cwd=folder)
+        mask_folder(python, folder)
         for command in sorted(python.parent.glob('mfsr*')):
             run(python, '-I', command, '--help', cwd=folder, stdout=subprocess.DEVNULL)
 
