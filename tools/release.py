@@ -46,6 +46,7 @@ from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, traini
 from mfsr_nb.recognition.train import train_recognizer
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
+from mfsr_nb.world.wearing import WEARING
 
 # the preset of the drawn faces that a generator for photographs starts from
 START = 'long-photos-start'
@@ -105,18 +106,21 @@ def write_half(source: Path, name: Name, command: str) -> Path:
 
 
 def photos_segmenter(study: Study, faces: Path, work: Path) -> Path:
-    "S for photographs: trained on drawn faces, and on photographs with and without drawn masks"
+    """S for photographs: that of drawn faces, trained on with photographs as well
+
+    Masks are drawn on the photographs; some of them stay without."""
     drawn = work / 'drawn'
     mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
     labelled = [study.data('mfsr_seg'), study.data('mfsr_wear'), drawn]
     preset = load_preset(PRESETS['photos', study.preset.world.size])
-    make_segmenter(labelled, work / SEGMENTATION, preset, faces)
+    make_segmenter(labelled, work / SEGMENTATION, preset, faces, start=study.segmenter())
     return work / SEGMENTATION / 'weights.safetensors'
 
 
 def kind_of(key: str) -> str:
     "What an image of mfsr_wear shows, from its name; empty for other images"
-    return Path(key).stem.rpartition('_')[0]
+    kind = Path(key).stem.rpartition('_')[0]
+    return kind if kind in WEARING else ''
 
 
 def accuracy_on(S: UNet, table: pd.DataFrame) -> dict:
@@ -188,12 +192,12 @@ def cropped_alike(data: Path, dest: Path, size: int) -> Path:
     return dest
 
 
-def start_weights(study: Study, work: Path, name: Name, S: Path) -> Path:
+def start_weights(study: Study, work: Path, name: Name) -> Path:
     "A generator of drawn faces in the crop of the photographs, to start from"
     full = cropped_alike(study.data('casia'), work / 'start' / 'full', name.size)
     masked = cropped_alike(study.data('mfsr_seg'), work / 'start' / 'masked', name.size)
     given = (full, masked, work / 'start' / name.method, load_preset(START), name.method)
-    training = make_generator_that_masks(*given, S=S)
+    training = make_generator_that_masks(*given, S=study.segmenter())
     return training.folder / 'weights.safetensors'
 
 
@@ -233,7 +237,7 @@ def release(name: Name, options: argparse.Namespace) -> None:
         return
     work = options.dest / preset.name
     S = photos_segmenter(study, options.faces, work)
-    start = start_weights(study, work, name, S)
+    start = start_weights(study, work, name)
     given = (options.faces, options.masked, work / name.method, preset, name.method)
     training = make_generator_that_masks(*given, S=S, start=start)
     sources = Sources(options.faces, options.masked, S, trained_judge(options.faces, work, preset))

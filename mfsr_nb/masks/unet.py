@@ -37,7 +37,7 @@ from ..engine.fit import adam, step_learner
 from ..engine.loaders import RowLoader, StepLoader, step_dls
 from ..engine.modes import evaluation_mode
 from ..engine.runs import Fresh, train_or_resume
-from ..engine.weights import load_weights
+from ..engine.weights import load_weights, weights_hash
 from ..plots import image_sheet, show
 from ..presets import config_hash, load_preset
 from ..stats import calibration, calibration_error
@@ -521,11 +521,22 @@ def unet_learner(
     )
 
 # %% ../../nbs/paper/05_unet.ipynb #597e8f0a
-def _seg_hashes(t, s, seed):
-    "Hashes of the settings and of the data: keys and contents of all files"
+def _seg_hashes(t, s, seed, start):
+    "Hashes of the settings, and of the data: keys and contents of all files, and the start"
     data = hash_columns(t.key, content_hashes(t), content_hashes(t, 'label'))
+    if start:
+        data = config_hash(data, weights_hash(start, 'mfsr_gan'))
     inputs = dict(settings=config_hash(s, seed), data=data)
     return dict(config=config_hash(s, seed, data), inputs=inputs)
+
+
+def _begin_with(network, start):
+    "Let S begin with weights; raises `InputError` where it has another shape"
+    given = load_unet(start)
+    if given.config != network.config:
+        raise InputError(f'{start}: S with {given.config}, not {network.config}: use such a one')
+    network.load_state_dict(given.state_dict())
+    network.n_steps.zero_()
 
 # %% ../../nbs/paper/05_unet.ipynb #e5703bc9
 def train_unet(
@@ -538,10 +549,11 @@ def train_unet(
     every: float = 30.0,  # Seconds between checkpoints
     cbs: Iterable[Callback] = (),  # More callbacks
     fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
+    start: str | Path | None = None,  # Weights of an S to begin with
 ) -> tuple[UNet, dict]:  # S in evaluation mode; facts about the run with the held-out metrics
     """Train S, resume, or find a finished run; writes `DEST/weights.safetensors`
 
-    Raises `InputError` on unusable data and on the folder of another run.
+    Raises `InputError` on unusable data, on the folder of another run, and on an unfit `start`.
     """
     t = read_seg(data)
     x, y = load_seg(t, s.image_size)
@@ -562,11 +574,17 @@ def train_unet(
             held.update(segment_summary(p, y[held_rows], s.threshold))
         return model
 
+    def build(resumed):
+        unet = _build_unet(s, device)
+        if start:
+            _begin_with(unet, start)
+        return unet
+
     network, about = train_or_resume(
         dest,
         kind='unet',
-        **_seg_hashes(t, s, seed),
-        build=lambda resumed: _build_unet(s, device),
+        **_seg_hashes(t, s, seed, start),
+        build=build,
         learner=learner,
         load=load_unet,
         keep=keep,
