@@ -56,7 +56,6 @@ setup(
         library: [
             'py.typed',
             'presets/*.yaml',
-            'weights/*.safetensors',
             'weights/SHA256SUMS',
             'weights/*/*',
         ]
