@@ -182,20 +182,14 @@ def _find_generator(weights, method, device):
     return generator
 
 
-def _find_segmenter(segmentation, size, method, device):
-    "x -> map of S, 0 on the mask; raises `InputError` where S has another image size"
+def _find_segmenter(segmentation, device):
+    "x -> map of S, 0 on the mask"
     from mfsr_nb.masks.unet import keep_map, load_unet
 
     if isinstance(segmentation, torch.nn.Module):
         S = segmentation.to(device).eval()
     else:
         S = load_unet(segmentation, device)
-    its_size = getattr(S, 'config', {}).get('size', size)
-    if its_size != size:
-        raise InputError(
-            f'{method}: the generator works at {size} pixels, '
-            f'the segmentation network was trained at {its_size}: give one of the same preset'
-        )
     return partial(keep_map, S)
 
 
@@ -233,7 +227,7 @@ def translate_folder(
     options = dict(weights=weights_hash(weights))
     segment = None
     if segmentation is not None:
-        segment = _find_segmenter(segmentation, generator.config['size'], method, device)
+        segment = _find_segmenter(segmentation, device)
         options['segmentation'] = weights_hash(segmentation)
     translator = Translator(
         generator,

@@ -317,18 +317,11 @@ def assert_not_inside(
             raise InputError(f'{dest}: lies inside of {source}: choose a destination of its own')
 
 
-def _load_segmenter(S, size):
-    "The segmentation network; raises `InputError` where there is none of this size"
+def _load_segmenter(S):
+    "The segmentation network; raises `InputError` where there is none"
     if S is None:
         raise InputError('IAMGAN needs a segmentation network: give --segmentation')
-    segmenter = load_unet(S)
-    its_size = segmenter.config['size']
-    if its_size != size:
-        raise InputError(
-            f'{S}: was trained at {its_size} pixels, the generator works at {size}: '
-            'train one with the same preset'
-        )
-    return segmenter
+    return load_unet(S)
 
 
 class Helpers(NamedTuple):
@@ -342,7 +335,7 @@ class Helpers(NamedTuple):
 
 def _find_helpers(faces, dest, preset, section, S, **how):
     "S and, where `terms.cls` is not 0, C"
-    segmenter = _load_segmenter(S, section.image_size)
+    segmenter = _load_segmenter(S)
     names = {'segmentation network': weights_hash(S)}
     if not section.terms.cls:
         return Helpers(segmenter, names=names)
