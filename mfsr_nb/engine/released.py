@@ -22,7 +22,7 @@ class Released(NamedTuple):
     "Weights that come with the package"
 
     data: str  # For what faces: world or photos
-    size: int  # Pixels a side
+    size: int  # Of the faces, pixels a side
     method: str  # A generator, or S
     path: Path  # The file
 
