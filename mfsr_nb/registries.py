@@ -559,8 +559,18 @@ READERS = Registry(
 )
 BACKBONES = Registry(
     'backbone',
-    modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
+    modules=(
+        'mfsr_nb.recognition.backbones',
+        'mfsr_nb.recognition.iresnet',
+        'mfsr_nb.recognition.dlib_resnet',
+        'mfsr_nb.recognition.facenet',
+    ),
     supplied=('init', 'size'),
+    # of a backbone whose weights exist: the template of its crops, their side in pixels, and its
+    # normalization, which it keeps whatever a preset says
+    template='',
+    pixels=None,
+    normalize='',
 )
 
 # %% ../nbs/library/01a_registries.ipynb #regs0092
