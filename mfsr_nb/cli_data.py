@@ -133,12 +133,31 @@ def _print_aligned(dest: str, aligned: Any, size: int) -> None:
         shares = [f'{way} {n} ({100 * n / total:.1f} %)' for way, n in sorted(counts.items())]
         print(f'{domain}: {total} images, ' + ', '.join(shares))
 
+# %% ../nbs/library/59a_cli_data.ipynb #0f93e288
+def _crop_for(template: str, network: str, size: int, margin: float) -> tuple[Any, int]:
+    "Crop and side of the options; raises `InputError` where they are unknown or contradict"
+    from mfsr_nb.data.templates import Crop, find_template
+
+    if not network:
+        name = template or 'arcface'
+        return Crop(name, margin), size or find_template(name).size
+    if template or margin:
+        raise InputError(f'--for {network}: gives template and margin: leave those options out')
+    from mfsr_nb.recognition.pretrained import input_of
+
+    known = input_of(network)
+    return Crop(known.crop.template, known.crop.margin or 0.0), size or known.size
+
 # %% ../nbs/library/59a_cli_data.ipynb #al590002
 @command
 def mfsr_align(
     src: str,  # Data set in any layout
     dest: str,  # Folder for the crops and landmarks.csv; a second run makes only what changed
-    size: int = 112,  # Pixels a side
+    # Where eyes, nose and mouth go: arcface, dlib, facenet, or one of your own
+    template: str = '',
+    # Template, margin and size of a network: a backbone such as dlib, or a file of weights
+    for_: str = '',
+    size: int = 0,  # Pixels a side; 0: as the network or template has it (arcface 112)
     margin: float = 0.0,  # Border on every side, in sides of the crop
     # Outside of the picture: black, or its edge repeated
     border: Literal['black', 'repeat'] = 'black',
@@ -155,7 +174,7 @@ def mfsr_align(
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     batch_size: int = 64,  # Images at a time
 ) -> None:
-    "Align faces to ArcFace's template; turned pictures and small faces included"
+    "Align faces to the template of a network; turned pictures and small faces included"
     from mfsr_nb.data.align import align_folder
     from mfsr_nb.data.dataset import read, summary
     from mfsr_nb.data.find_faces import Search
@@ -164,7 +183,9 @@ def mfsr_align(
     print(summary(read(src, skip_bad), src), file=sys.stderr)
     how = dict(device=device, batch=batch_size, search=Search(faces, min_face, min_score))
     rules = dict(skip_bad=skip_bad, no_face=no_face, border=border)
-    aligned = align_folder(src, dest, size, margin, landmarks, **how, **rules)
+    crop, size = _crop_for(template, for_, size, margin)
+    rules |= dict(template=crop.template)
+    aligned = align_folder(src, dest, size, crop.margin, landmarks, **how, **rules)
     _print_aligned(dest, aligned, size)
     _print_faces(dest, aligned, faces)
 
@@ -251,8 +272,9 @@ def mfsr_mask(
     method: str = 'kp_syn',
     seed: int = 0,  # Names the random numbers
     workers: int = 0,  # Processes; 0: one for each core on large data sets
-    # table: only those of landmarks.csv; template: the images are aligned crops;
-    # mtcnn; a CSV file; auto: the table's, and the template on 112 x 112 crops without
+    # table: only those of landmarks.csv; template: the images are aligned crops, as mfsr_align says
+    # or else ArcFace's; arcface, dlib, facenet: crops of that template; mtcnn; a CSV file;
+    # auto: the table's, and the template on crops without
     landmarks: str = 'auto',
     # An option of the method, such as warp=piecewise; repeatable
     set: list[str] = (),

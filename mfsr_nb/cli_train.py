@@ -36,6 +36,23 @@ def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> A
             changes['start'] = _scaled(settings(start), factor)
     return changed(preset, recognition=changes)
 
+# %% ../nbs/library/60d_train.ipynb #0866d56e
+def _training_crop(data: str, generated: str, start: str, settings: Any) -> Any:
+    "How the training faces are cropped; raises `InputError` where a start or copies have others"
+    from mfsr_nb.data.templates import crop_doubt, crop_of, refuse_other_crop
+    from mfsr_nb.recognition.pretrained import input_of
+
+    known, name = None, start or f'backbone {settings.backbone}'
+    if start or settings.init == 'pretrained':
+        known = input_of(start or settings.backbone).crop
+    refuse_other_crop(data, known, name)
+    crop = crop_of(data) or known
+    if generated:
+        refuse_other_crop(generated, crop, data)
+    if doubt := crop_doubt(data, known, name):
+        _print_warnings([doubt])
+    return crop
+
 # %% ../nbs/library/60d_train.ipynb #clif0002
 def _check_test(table: Any, test: str, allow_overlap: bool) -> None:
     "Raise `InputError` on training identities that are in the test set, too"
@@ -219,7 +236,8 @@ def mfsr_train(
     seed: int = 0,  # Initialization and batches
     # Fraction of the identities to hold out and search while training, into DEST/held_out.csv
     held_out: float = 0.0,
-    # Weights of a recognizer to begin with, trained on any identities; by default as in the preset
+    # Weights of a recognizer to begin with, trained on any identities, or a pretrained network:
+    # dlib, or a file of arcface_torch or facenet-pytorch; by default as in the preset
     start: str = '',
     # Stages of the backbone to keep as they are: a number of first stages, or names such as
     # stem,stage1; the following four change the preset's section recognition.fine_tuning
@@ -250,13 +268,15 @@ def mfsr_train(
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
     chosen = _training_preset(preset, schedule, steps, [*set, *tuning], batch_size=batch_size)
     settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
+    crop = _training_crop(data, generated, start, settings)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     _check_test(table, test, allow_overlap)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
     unaligned = _describe_training_set(table, data, loss, settings) if first else ''
-    parts = dict(share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out)
-    table, held, callbacks = _hold_out(table, dest, settings, **parts)
+    table, held, callbacks = _hold_out(
+        table, dest, settings, share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out
+    )
     _print_start(start, settings, loss, table)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
     if first:
@@ -270,6 +290,7 @@ def mfsr_train(
         cbs=callbacks,
         start=start or None,
         fresh=fresh,
+        crop=crop,
     )
     # also for what is written after the training
     with hold_run(dest, device or None):

@@ -142,7 +142,9 @@ def parser_of(
         if has_default and parameter.kind is parameter.POSITIONAL_ONLY:
             parser.add_argument(name, nargs='?', **how)
         elif has_default:
-            parser.add_argument(f'--{name.replace("_", "-")}', **how)
+            # `for_` is the option --for
+            option = name.rstrip('_').replace('_', '-')
+            parser.add_argument(f'--{option}', dest=name, **how)
         else:
             parser.add_argument(name, **how)
     about = 'A .py file or a module that registers methods; repeatable'

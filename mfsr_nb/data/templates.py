@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TEMPLATES', 'ARCFACE', 'ARCFACE_CROP', 'CROP_FILE', 'Template', 'find_template', 'register_template', 'crop_template',
-           'Crop', 'crop_from', 'facts_above', 'alignment_of', 'crop_of', 'align_command', 'refuse_other_crop',
-           'crop_doubt', 'refuse_files_of_other_crop']
+           'Crop', 'named_crop', 'crop_from', 'facts_above', 'alignment_of', 'crop_of', 'keep_crop', 'align_command',
+           'refuse_other_crop', 'crop_doubt', 'refuse_files_of_other_crop']
 
 # %% ../../nbs/library/24d_templates.ipynb #677f9a9f
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core import InputError, closest
+from ..engine.files import atomic_write
 from ..engine.json_files import Record, read_json
 
 # %% ../../nbs/library/24d_templates.ipynb #7b8d640f
@@ -115,6 +117,19 @@ class Crop(NamedTuple):
 ARCFACE_CROP = Crop()
 
 
+def named_crop(
+    words: object,  # A `Crop`, `template` for ArcFace's, or the name of a template
+) -> Crop | None:  # None for anything else
+    "The crop that a user names in place of landmarks"
+    if isinstance(words, Crop):
+        return words
+    if not isinstance(words, str):
+        return None
+    if words == 'template':
+        return ARCFACE_CROP
+    return Crop(words, 0.0) if words in TEMPLATES else None
+
+
 def crop_from(
     facts: Mapping | None,  # `template` and `margin`, from a file
 ) -> Crop | None:
@@ -165,6 +180,18 @@ def crop_of(
     return crop_from(alignment_of(data))
 
 # %% ../../nbs/library/24d_templates.ipynb #a5888f5b
+def keep_crop(
+    source: str | Path,  # A data set
+    folder: str | Path,  # Of images that were made from it, in the same crop
+) -> None:
+    "Write `crop.json` where the data set says how its faces were cropped"
+    facts = alignment_of(source)
+    if facts:
+        kept = {name: facts[name] for name in ('source', 'template', 'margin') if name in facts}
+        with atomic_write(Path(folder) / CROP_FILE) as file:
+            file.write_text(json.dumps(kept), encoding='utf-8')
+
+
 def align_command(
     crop: Crop,  # That is wanted
     data: str | Path = 'PHOTOS',  # What to align
