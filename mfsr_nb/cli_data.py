@@ -116,8 +116,8 @@ def _print_faces(dest: str, aligned: Any, faces: str) -> None:
             print(f'{_pictures(found.sum())} {what}: {names} (all: {dest}/landmarks.csv)')
 
 # %% ../nbs/library/59a_cli_data.ipynb #al590005
-def _print_aligned(dest: str, aligned: Any, size: int) -> None:
-    "Report what was aligned, and what was left out"
+def _print_aligned(dest: str, aligned: Any, size: int, faces: str) -> None:
+    "Report what was aligned, what was left out, and pictures to look at"
     from mfsr_nb.data.align import first_names
 
     work, left_out = aligned.work, [item.path for item in aligned.left_out]
@@ -132,6 +132,7 @@ def _print_aligned(dest: str, aligned: Any, size: int) -> None:
         total = sum(counts.values())
         shares = [f'{way} {n} ({100 * n / total:.1f} %)' for way, n in sorted(counts.items())]
         print(f'{domain}: {total} images, ' + ', '.join(shares))
+    _print_faces(dest, aligned, faces)
 
 # %% ../nbs/library/59a_cli_data.ipynb #0f93e288
 def _crop_for(template: str, network: str, size: int, margin: float) -> tuple[Any, int]:
@@ -181,13 +182,18 @@ def mfsr_align(
 
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
-    how = dict(device=device, batch=batch_size, search=Search(faces, min_face, min_score))
-    rules = dict(skip_bad=skip_bad, no_face=no_face, border=border)
     crop, size = _crop_for(template, for_, size, margin)
-    rules |= dict(template=crop.template)
-    aligned = align_folder(src, dest, size, crop.margin, landmarks, **how, **rules)
-    _print_aligned(dest, aligned, size)
-    _print_faces(dest, aligned, faces)
+    how = dict(
+        device=device,
+        batch=batch_size,
+        search=Search(faces, min_face, min_score),
+        skip_bad=skip_bad,
+        no_face=no_face,
+        border=border,
+        template=crop.template,
+    )
+    aligned = align_folder(src, dest, size, crop.margin, landmarks, **how)
+    _print_aligned(dest, aligned, size, faces)
 
 # %% ../nbs/library/59a_cli_data.ipynb #20a225a3
 @command

@@ -124,7 +124,7 @@ def _landmarks(gallery: Any, rows: Any) -> Any:
     known = not gallery.align and all(found is not None for found in points)
     return list(points) if known else 'template'
 
-# %% ../nbs/library/60b_cli_faces.ipynb #cfa00011
+# %% ../nbs/library/60b_cli_faces.ipynb #476f272d
 def _check_crops(gallery: Any, data: str) -> None:
     "Raise `InputError` on crops of another kind than the recognizer knows; or print a doubt"
     from mfsr_nb.data.templates import crop_doubt, refuse_other_crop
@@ -136,7 +136,7 @@ def _check_crops(gallery: Any, data: str) -> None:
     if doubt := crop_doubt(data, known, name):
         print(f'warning: {doubt}; or give --align', file=sys.stderr)
 
-
+# %% ../nbs/library/60b_cli_faces.ipynb #cfa00011
 def _enroll_images(gallery: Any, data: str, skip_bad: bool) -> int:
     "Enroll a data set"
     from mfsr_nb.cli_data import print_left_out

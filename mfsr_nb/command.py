@@ -52,7 +52,7 @@ _PLACES = dict.fromkeys(
 _PLACES |= dict.fromkeys(('generated', 'test', 'train', 'masked', 'labelled'), 'DATA')
 _PLACES |= dict.fromkeys(('plots', 'results', 'dest'), 'FOLDER')
 _PLACES |= dict.fromkeys(('loss', 'method', 'preset', 'diff'), 'NAME')
-_PLACES |= dict(set='KEY=VALUE', plugin='FILE')
+_PLACES |= dict(set='KEY=VALUE', plugin='FILE', template='NAME', for_='NETWORK')
 
 
 def _number(kind: type, text: str) -> int | float:

@@ -271,10 +271,10 @@ class Input(NamedTuple):
 
 
 def input_of(
-    network: str,  # A registered backbone, a pretrained network, or a file of weights
+    network: str,  # A registered backbone, or a file of weights
 ) -> Input:
     "Crop and side that a network was made for; raises `InputError` where that is not known"
-    if network not in PRETRAINED and network in BACKBONES:
+    if network in BACKBONES:
         own = BACKBONES[network]
         if not own.template:
             known = [name for name, method in BACKBONES.items() if method.template]
@@ -286,7 +286,7 @@ def input_of(
     # imported late: loading needs this module
     from mfsr_nb.recognition.recognizer import load_recognizer
 
-    if not Path(network).is_file() and network not in PRETRAINED:
+    if not Path(network).is_file():
         raise InputError(f'{network}: neither a backbone nor a file of weights: check the name')
     model = load_recognizer(network)
     return Input(model.crop, model.config['size'])
