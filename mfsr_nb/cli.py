@@ -187,11 +187,10 @@ def _embedder(weights: str, data: str, generated: str, device: str) -> tuple[Any
     "The network that embeds, and its name; `InputError` where faces are cropped for another one"
     from mfsr_nb.data.templates import crop_doubt, refuse_other_crop
     from mfsr_nb.engine.devices import pick_device
-    from mfsr_nb.recognition.pretrained import embedding_name, recognizer_file
-    from mfsr_nb.recognition.recognizer import load_recognizer
+    from mfsr_nb.recognition.pretrained import embedding_name, open_recognizer, recognizer_file
 
     file = recognizer_file(weights)
-    model = load_recognizer(file, pick_device(device))
+    model = open_recognizer(file, pick_device(device))
     for faces in filter(None, (data, generated)):
         refuse_other_crop(faces, model.crop, weights)
         if doubt := crop_doubt(faces, model.crop, weights):

@@ -183,7 +183,12 @@ def mfsr_align(
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
     crop, size = _crop_for(template, for_, size, margin)
-    how = dict(
+    aligned = align_folder(
+        src,
+        dest,
+        size,
+        crop.margin,
+        landmarks,
         device=device,
         batch=batch_size,
         search=Search(faces, min_face, min_score),
@@ -192,7 +197,6 @@ def mfsr_align(
         border=border,
         template=crop.template,
     )
-    aligned = align_folder(src, dest, size, crop.margin, landmarks, **how)
     _print_aligned(dest, aligned, size, faces)
 
 # %% ../nbs/library/59a_cli_data.ipynb #20a225a3
@@ -330,7 +334,12 @@ def mfsr_mask(
     else:
         from mfsr_nb.masks.mask_folder import mask_folder
 
-        how = dict(workers=workers or None, landmarks=landmarks, no_face=no_face)
-        how |= dict(device=device, batch=batch_size)
+        how = dict(
+            workers=workers or None,
+            landmarks=landmarks,
+            no_face=no_face,
+            device=device,
+            batch=batch_size,
+        )
         done, left_out = mask_folder(src, dest, method, **how, **common, **options)
     _print_masked(dest, method, done, left_out)

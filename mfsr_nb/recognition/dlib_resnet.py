@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import InputError
+from ..engine.carried import carried_file
 from ..registries import register_backbone
 
 # %% ../../nbs/paper/09c_dlib.ipynb #18a7d654
@@ -209,6 +210,20 @@ def load_dlib(
     return network.eval()
 
 # %% ../../nbs/paper/09c_dlib.ipynb #3836a2f3
+def _refuse_other(init: str, size: int | None) -> None:
+    "Raise `InputError` on other weights than dlib's, and on images of another size"
+    if init != 'pretrained':
+        raise InputError(
+            f'backbone dlib: has no weights {init!r} to start with: '
+            'set recognition.init to pretrained or random'
+        )
+    if size not in (None, SIZE):
+        raise InputError(
+            f'backbone dlib: its weights are for images of {SIZE} pixels, not {size}: '
+            f'set recognition.image_size to {SIZE}'
+        )
+
+
 @register_backbone('dlib', template='dlib', pixels=SIZE, normalize='dlib')
 def dlib_backbone(
     init: str = 'random',  # `random`, or `pretrained`: dlib's weights
@@ -217,7 +232,5 @@ def dlib_backbone(
     "The network of dlib; its weights come with a package"
     if init == 'random':
         return _maps()
-    # imported late: the search for weights needs this module
-    from mfsr_nb.recognition.pretrained import pretrained_network
-
-    return pretrained_network('dlib', init, size).body
+    _refuse_other(init, size)
+    return load_dlib(carried_file('dlib')).body

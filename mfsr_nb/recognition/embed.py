@@ -24,7 +24,8 @@ from ..data.mtcnn import load_mtcnn
 from ..data.squares import to_square
 from ..data.templates import ARCFACE_CROP, Crop, refuse_files_of_other_crop
 from ..engine.devices import pick_device
-from .recognizer import Flip, embed_pixels, load_recognizer
+from .pretrained import open_recognizer
+from .recognizer import Flip, embed_pixels
 
 # %% ../../nbs/paper/10b_embed.ipynb #em000007
 # Gray levels between the darkest and the brightest value, up to which an image shows nothing
@@ -105,7 +106,7 @@ def face_squares(
 
 def embed(
     images: Any,  # A path, Pillow image, array or tensor, or many of them
-    model: nn.Module | str | Path,  # A `Recognizer`, or what `load_recognizer` takes
+    model: nn.Module | str | Path,  # A `Recognizer`, or what `open_recognizer` takes
     *,
     align: bool = False,  # Find the face and align it first? Otherwise images are aligned crops
     flip: Flip = 'none',  # Feature of the mirrored image: `none`, `sum` or `concat`
@@ -118,7 +119,7 @@ def embed(
     if batch_size < 1:
         raise InputError(f'batch_size {batch_size}: use 1 or more')
     if not isinstance(model, nn.Module):
-        model = load_recognizer(model, pick_device(device))
+        model = open_recognizer(model, pick_device(device))
     elif device:
         raise InputError(f'device {device!r}: the network has one already: use model.to(device)')
     pixels, names, single = as_images(images)

@@ -40,8 +40,8 @@ from mfsr_nb.recognition.nearest import (
     nearest_identities,
     unit_vectors,
 )
-from .pretrained import recognizer_file
-from .recognizer import embed_pixels, load_recognizer
+from .pretrained import open_recognizer, recognizer_file
+from .recognizer import embed_pixels
 from ..registries import MASKS, closest
 
 # %% ../../nbs/paper/22_gallery.ipynb #220a0006
@@ -53,7 +53,7 @@ class Gallery:
 
     def __init__(
         self,
-        # A recognizer, or what `load_recognizer` takes; None: takes embeddings only
+        # A recognizer, or what `open_recognizer` takes; None: takes embeddings only
         model: nn.Module | str | Path | None = None,
         *,
         compare: str = 'center',  # eq. 1: one of `COMPARE`
@@ -90,7 +90,7 @@ class Gallery:
     ) -> None:
         "Give the gallery its recognizer; `InputError` if its embeddings are of other weights"
         file = '' if isinstance(model, nn.Module) else str(recognizer_file(model).resolve())
-        model = load_recognizer(file, pick_device(device)) if file else model
+        model = open_recognizer(file, pick_device(device)) if file else model
         name = weights_name(model)
         if self.rows is not None and name != self.weights:
             raise InputError(

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..core import InputError
 from ..data.templates import Crop, find_template
+from ..engine.carried import sha256_of
 from ..engine.json_files import Record, read_json
 from .backbones import PixelNetwork, first_line
-from .pretrained import sha256_of
 
 # %% ../../nbs/paper/09f_onnx_embedder.ipynb #e3e88646
 class OnnxFacts(Record):

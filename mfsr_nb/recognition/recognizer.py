@@ -272,19 +272,11 @@ def check_data(
 
 # %% ../../nbs/paper/10_recognizer.ipynb #c94ba16e
 def load_recognizer(
-    path: str | Path,  # Weights, or the name or file of a pretrained network
+    path: str | Path,  # File that `train_recognizer` wrote
     device: str | torch.device = 'cpu',  # Where to
     backbone: nn.Module | Callable | None = None,  # Network or factory; None: the name in the file
 ) -> Recognizer:  # In evaluation mode
     "A trained recognizer; raises `InputError` on wrong or damaged weights, or a wrong backbone"
-    # imported late: it makes recognizers
-    from mfsr_nb.recognition.pretrained import is_onnx, recognizer_file
-
-    path = recognizer_file(path) if backbone is None else path
-    if is_onnx(path):
-        from mfsr_nb.recognition.onnx_embedder import OnnxEmbedder
-
-        return OnnxEmbedder(path).to(device)
 
     def build(**config) -> Recognizer:
         given = {} if backbone is None else dict(name=backbone)
