@@ -256,15 +256,16 @@ MARGIN = -0.1
 def _released_generator(method: str, src: str, first: str) -> tuple[Path, Path]:
     "A generator of the package for these faces, and its segmentation network"
     from mfsr_nb.data.dataset import load_image
+    from mfsr_nb.data.templates import Crop, crop_of
     from mfsr_nb.engine.released import SEGMENTATION, find_released
-    from mfsr_nb.model_card import alignment_of, is_drawn
+    from mfsr_nb.model_card import is_drawn
 
     data = 'world' if is_drawn(src) else 'photos'
     size = load_image(first).width if data == 'world' else None
     weights = find_released(method, data, size)
     name = weights.parent.name
     print(f'{method}: weights of the package, {name}', file=sys.stderr)
-    if data == 'photos' and alignment_of(src).get('margin') != MARGIN:
+    if data == 'photos' and crop_of(src) != Crop('arcface', MARGIN):
         print(
             f'{src}: {name} knows faces in the crop of '
             f'`mfsr_align {src} CROPS --margin {MARGIN} --border repeat`, '

@@ -163,12 +163,19 @@ def _print_start(start: str, settings: Any, loss: str, table: Any) -> None:
         print(taken.sentence, file=sys.stderr)
 
 
-def _print_doubts(identities: int, unaligned: str, left_out: Sequence) -> None:
+def _is_pretrained(start: str, settings: Any) -> bool:
+    "Does a training begin with weights that others trained on many people, or with a file?"
+    return bool(start) or settings.init == 'pretrained'
+
+
+def _print_doubts(identities: int, unaligned: str, left_out: Sequence, pretrained: bool) -> None:
     "What is known before a training: what was left out, and what makes one doubt"
+    from mfsr_nb.core import distributed_info
     from mfsr_nb.recognition.training_warnings import training_warnings
 
-    print_left_out(left_out)
-    _print_warnings(training_warnings(identities, unaligned=unaligned))
+    if distributed_info()[0] == 0:
+        print_left_out(left_out)
+        _print_warnings(training_warnings(identities, unaligned=unaligned, pretrained=pretrained))
 
 # %% ../nbs/library/60d_train.ipynb #60c00011
 def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
@@ -182,10 +189,12 @@ def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
     held, unaligned, results = found['held'], found['unaligned'], []
     if held is not None:
         results = about.held_out_results(held, about.final_rates(f'{dest}/held_out.csv'))
-    known = (facts['curve'], results, unaligned)
+    known = (facts['curve'], results, unaligned, found['pretrained'])
     doubts = about.training_warnings(table.identity.nunique(), *known)
     about.write_warnings(dest, doubts)
-    early = about.training_warnings(table.identity.nunique(), unaligned=unaligned)
+    early = about.training_warnings(
+        table.identity.nunique(), unaligned=unaligned, pretrained=found['pretrained']
+    )
     _print_warnings([doubt for doubt in doubts if doubt not in early])
     about_data = dict(preset=found['preset']) | data_facts(found['data'], table=table)
     measured = [result._asdict() for result in results]
@@ -279,21 +288,18 @@ def mfsr_train(
     )
     _print_start(start, settings, loss, table)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
-    if first:
-        _print_doubts(table.identity.nunique(), unaligned, left_out)
-    found = dict(held=held, unaligned=unaligned, left_out=left_out, preset=chosen.name)
-    how = dict(
-        loss=loss,
-        options=options,
-        seed=seed,
-        device=device or None,
-        cbs=callbacks,
-        start=start or None,
-        fresh=fresh,
-        crop=crop,
+    found = dict(
+        held=held,
+        unaligned=unaligned,
+        left_out=left_out,
+        preset=chosen.name,
+        pretrained=_is_pretrained(start, settings),
     )
+    _print_doubts(table.identity.nunique(), unaligned, left_out, found['pretrained'])
+    how = dict(loss=loss, options=options, seed=seed, cbs=callbacks, fresh=fresh, crop=crop)
     # also for what is written after the training
     with hold_run(dest, device or None):
+        how |= dict(device=device or None, start=start or None)
         _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
         if first:
             _finish_training(dest, table, facts, **found, data=data)

@@ -153,12 +153,13 @@ def _read(path: Path) -> dict:
 
 def facts_above(
     folder: Path,  # Of a data set
-    name: str,  # Of a JSON file
-    has: str,  # A number that it must have, since others may use the same name
+    *names: str,  # Of JSON files
+    has: str,  # A number that they must have, since others may use the same names
 ) -> dict:  # {} where there is none
-    "A JSON file of a folder, or of the nearest of two above it"
-    for place in (folder, *folder.parents[:2]):
-        found = _read(place / name)
+    "The first of these files in a folder, or in the nearest of two above it"
+    places = (folder, *folder.parents[:2])
+    for path in [place / name for place in places for name in names]:
+        found = _read(path)
         if isinstance(found.get(has), int | float):
             return found
     return {}
@@ -168,9 +169,7 @@ def alignment_of(
     data: str | Path,  # A data set
 ) -> dict:  # {} where `mfsr_align` did not make it
     "What `mfsr_align` says about a data set"
-    folder = Path(data).resolve()
-    found = facts_above(folder, CROP_FILE, has='margin')
-    return found or facts_above(folder, 'align.json', has='margin')
+    return facts_above(Path(data).resolve(), 'align.json', CROP_FILE, has='margin')
 
 
 def crop_of(
@@ -179,7 +178,7 @@ def crop_of(
     "How the faces of a data set were cropped"
     return crop_from(alignment_of(data))
 
-# %% ../../nbs/library/24d_templates.ipynb #a5888f5b
+
 def keep_crop(
     source: str | Path,  # A data set
     folder: str | Path,  # Of images that were made from it, in the same crop
@@ -191,7 +190,7 @@ def keep_crop(
         with atomic_write(Path(folder) / CROP_FILE) as file:
             file.write_text(json.dumps(kept), encoding='utf-8')
 
-
+# %% ../../nbs/library/24d_templates.ipynb #a5888f5b
 def align_command(
     crop: Crop,  # That is wanted
     data: str | Path = 'PHOTOS',  # What to align
