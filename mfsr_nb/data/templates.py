@@ -157,11 +157,11 @@ def facts_above(
     has: str,  # A number that they must have, since others may use the same names
 ) -> dict:  # {} where there is none
     "The first of these files in a folder, or in the nearest of two above it"
-    places = (folder, *folder.parents[:2])
-    for path in [place / name for place in places for name in names]:
-        found = _read(path)
-        if isinstance(found.get(has), int | float):
-            return found
+    for place in (folder, *folder.parents[:2]):
+        for name in names:
+            found = _read(place / name)
+            if isinstance(found.get(has), int | float):
+                return found
     return {}
 
 
