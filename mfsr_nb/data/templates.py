@@ -209,7 +209,9 @@ def refuse_other_crop(
     found = crop_of(data)
     if found is None or wanted is None or found.fits(wanted):
         return
-    source = alignment_of(data).get('source', 'PHOTOS')
+    source = Path(alignment_of(data).get('source', 'PHOTOS'))
+    if source.is_relative_to(Path.cwd()):
+        source = source.relative_to(Path.cwd())
     raise InputError(
         f'{data}: its crops have {found}, but {of} knows {wanted}: '
         f'align the photographs again: {align_command(wanted, source)}'
