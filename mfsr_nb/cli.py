@@ -176,17 +176,34 @@ def _truth_of(data: str, table: Any) -> Any:
         )
     return same
 
-# %% ../nbs/library/60_cli.ipynb #947706f3
+# %% ../nbs/library/60_cli.ipynb #1fdbef3c
 _ORIGINALS = (
     'each masked copy is searched among full faces that hold its own original: '
     'use mfsr_split for a test without it'
 )
 
 
+def _embedder(weights: str, data: str, generated: str, device: str) -> tuple[Any, str]:
+    "The network that embeds, and its name; `InputError` where faces are cropped for another one"
+    from mfsr_nb.data.templates import crop_doubt, refuse_other_crop
+    from mfsr_nb.engine.devices import pick_device
+    from mfsr_nb.recognition.pretrained import embedding_name, open_recognizer, recognizer_file
+
+    file = recognizer_file(weights)
+    model = open_recognizer(file, pick_device(device))
+    for faces in filter(None, (data, generated)):
+        refuse_other_crop(faces, model.crop, weights)
+        if doubt := crop_doubt(faces, model.crop, weights):
+            print(f'warning: {doubt}', file=sys.stderr)
+    return model, embedding_name(file)
+
+# %% ../nbs/library/60_cli.ipynb #947706f3
 @command
 def mfsr_embed(
     data: str,  # Data set in any layout
-    weights: str,  # File that mfsr_train wrote
+    # File that mfsr_train wrote; or a pretrained network: dlib, a file of arcface_torch or
+    # facenet-pytorch, or a recognizer as ONNX
+    weights: str,
     out: str = 'emb.npz',  # Arrays embedding, identity, masked, path; issame of a .bin of pairs
     generated: str = '',  # Masked copies that mfsr_mask wrote of DATA, embedded as well
     # Feature of the mirrored face: add it (sum) or append it (concat)
@@ -203,19 +220,19 @@ def mfsr_embed(
 
     from mfsr_nb.data.dataset import summary
     from mfsr_nb.data.left_out import LeftOut, write_left_out
-    from mfsr_nb.engine.weights import weights_hash
     from mfsr_nb.protocol.inputs import save_embeddings
     from mfsr_nb.recognition.recognizer import embed_dataset, faces_and_copies
 
+    model, name = _embedder(weights, data, generated, device=device)
     faces, left_out = faces_and_copies(data, generated or None, skip_bad, no_face)
     if generated:
         print(_ORIGINALS, file=sys.stderr)
-    how = dict(flip=flip, skip_bad=skip_bad, batch_size=batch_size, device=device)
-    table, embedding, bad = embed_dataset(faces, weights, **how)
+    how = dict(flip=flip, skip_bad=skip_bad, batch_size=batch_size)
+    table, embedding, bad = embed_dataset(faces, model, **how)
     left_out = left_out + [LeftOut(path, 'cannot be read') for path in bad]
     print_left_out(left_out)
     print(summary(table, data), file=sys.stderr)
-    name = weights_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
+    name += '' if flip == 'none' else f' with --flip {flip}'
     arrays = (embedding, table.identity, table.domain, table.path)
     issame = None if generated else _truth_of(data, table)
     save_embeddings(out, *arrays, weights=name, issame=issame)

@@ -116,8 +116,8 @@ def _print_faces(dest: str, aligned: Any, faces: str) -> None:
             print(f'{_pictures(found.sum())} {what}: {names} (all: {dest}/landmarks.csv)')
 
 # %% ../nbs/library/59a_cli_data.ipynb #al590005
-def _print_aligned(dest: str, aligned: Any, size: int) -> None:
-    "Report what was aligned, and what was left out"
+def _print_aligned(dest: str, aligned: Any, size: int, faces: str) -> None:
+    "Report what was aligned, what was left out, and pictures to look at"
     from mfsr_nb.data.align import first_names
 
     work, left_out = aligned.work, [item.path for item in aligned.left_out]
@@ -132,13 +132,33 @@ def _print_aligned(dest: str, aligned: Any, size: int) -> None:
         total = sum(counts.values())
         shares = [f'{way} {n} ({100 * n / total:.1f} %)' for way, n in sorted(counts.items())]
         print(f'{domain}: {total} images, ' + ', '.join(shares))
+    _print_faces(dest, aligned, faces)
+
+# %% ../nbs/library/59a_cli_data.ipynb #0f93e288
+def _crop_for(template: str, network: str, size: int, margin: float) -> tuple[Any, int]:
+    "Crop and side of the options; raises `InputError` where they are unknown or contradict"
+    from mfsr_nb.data.templates import Crop, find_template
+
+    if not network:
+        name = template or 'arcface'
+        return Crop(name, margin), size or find_template(name).size
+    if template or margin:
+        raise InputError(f'--for {network}: gives template and margin: leave those options out')
+    from mfsr_nb.recognition.pretrained import input_of
+
+    known = input_of(network)
+    return Crop(known.crop.template, known.crop.margin or 0.0), size or known.size
 
 # %% ../nbs/library/59a_cli_data.ipynb #al590002
 @command
 def mfsr_align(
     src: str,  # Data set in any layout
     dest: str,  # Folder for the crops and landmarks.csv; a second run makes only what changed
-    size: int = 112,  # Pixels a side
+    # Where eyes, nose and mouth go: arcface, dlib, facenet, or one of your own
+    template: str = '',
+    # Template, margin and size of a network: a backbone such as dlib, or a file of weights
+    for_: str = '',
+    size: int = 0,  # Pixels a side; 0: as the network or template has it (arcface 112)
     margin: float = 0.0,  # Border on every side, in sides of the crop
     # Outside of the picture: black, or its edge repeated
     border: Literal['black', 'repeat'] = 'black',
@@ -155,18 +175,29 @@ def mfsr_align(
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     batch_size: int = 64,  # Images at a time
 ) -> None:
-    "Align faces to ArcFace's template; turned pictures and small faces included"
+    "Align faces to the template of a network; turned pictures and small faces included"
     from mfsr_nb.data.align import align_folder
     from mfsr_nb.data.dataset import read, summary
     from mfsr_nb.data.find_faces import Search
 
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
-    how = dict(device=device, batch=batch_size, search=Search(faces, min_face, min_score))
-    rules = dict(skip_bad=skip_bad, no_face=no_face, border=border)
-    aligned = align_folder(src, dest, size, margin, landmarks, **how, **rules)
-    _print_aligned(dest, aligned, size)
-    _print_faces(dest, aligned, faces)
+    crop, size = _crop_for(template, for_, size, margin)
+    aligned = align_folder(
+        src,
+        dest,
+        size,
+        crop.margin,
+        landmarks,
+        device=device,
+        batch=batch_size,
+        search=Search(faces, min_face, min_score),
+        skip_bad=skip_bad,
+        no_face=no_face,
+        border=border,
+        template=crop.template,
+    )
+    _print_aligned(dest, aligned, size, faces)
 
 # %% ../nbs/library/59a_cli_data.ipynb #20a225a3
 @command
@@ -225,15 +256,16 @@ MARGIN = -0.1
 def _released_generator(method: str, src: str, first: str) -> tuple[Path, Path]:
     "A generator of the package for these faces, and its segmentation network"
     from mfsr_nb.data.dataset import load_image
+    from mfsr_nb.data.templates import Crop, crop_of
     from mfsr_nb.engine.released import SEGMENTATION, find_released
-    from mfsr_nb.model_card import alignment_of, is_drawn
+    from mfsr_nb.model_card import is_drawn
 
     data = 'world' if is_drawn(src) else 'photos'
     size = load_image(first).width if data == 'world' else None
     weights = find_released(method, data, size)
     name = weights.parent.name
     print(f'{method}: weights of the package, {name}', file=sys.stderr)
-    if data == 'photos' and alignment_of(src).get('margin') != MARGIN:
+    if data == 'photos' and crop_of(src) != Crop('arcface', MARGIN):
         print(
             f'{src}: {name} knows faces in the crop of '
             f'`mfsr_align {src} CROPS --margin {MARGIN} --border repeat`, '
@@ -251,8 +283,9 @@ def mfsr_mask(
     method: str = 'kp_syn',
     seed: int = 0,  # Names the random numbers
     workers: int = 0,  # Processes; 0: one for each core on large data sets
-    # table: only those of landmarks.csv; template: the images are aligned crops;
-    # mtcnn; a CSV file; auto: the table's, and the template on 112 x 112 crops without
+    # table: only those of landmarks.csv; template: the images are aligned crops, as mfsr_align says
+    # or else ArcFace's; arcface, dlib, facenet: crops of that template; mtcnn; a CSV file;
+    # auto: the table's, and the template on crops without
     landmarks: str = 'auto',
     # An option of the method, such as warp=piecewise; repeatable
     set: list[str] = (),
@@ -302,7 +335,12 @@ def mfsr_mask(
     else:
         from mfsr_nb.masks.mask_folder import mask_folder
 
-        how = dict(workers=workers or None, landmarks=landmarks, no_face=no_face)
-        how |= dict(device=device, batch=batch_size)
+        how = dict(
+            workers=workers or None,
+            landmarks=landmarks,
+            no_face=no_face,
+            device=device,
+            batch=batch_size,
+        )
         done, left_out = mask_folder(src, dest, method, **how, **common, **options)
     _print_masked(dest, method, done, left_out)

@@ -65,7 +65,7 @@ def _print_verification(answer: Any, as_json: bool) -> None:
 def mfsr_verify(
     image_a: str,  # Image of a face
     image_b: str,  # Image of a face
-    weights: str,  # File that mfsr_train wrote
+    weights: str,  # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
     # A number, or a JSON file of mfsr_eval --out; by default metrics.json beside WEIGHTS
     threshold: str = '',
     at: str = 'accuracy',  # Threshold of the file: accuracy, eer, tar@far=1e-2, tar@far=1e-3
@@ -124,6 +124,18 @@ def _landmarks(gallery: Any, rows: Any) -> Any:
     known = not gallery.align and all(found is not None for found in points)
     return list(points) if known else 'template'
 
+# %% ../nbs/library/60b_cli_faces.ipynb #476f272d
+def _check_crops(gallery: Any, data: str) -> None:
+    "Raise `InputError` on crops of another kind than the recognizer knows; or print a doubt"
+    from mfsr_nb.data.templates import crop_doubt, refuse_other_crop
+
+    if gallery.align or gallery.model is None:
+        return
+    known, name = gallery.model.crop, gallery.weights_file or 'the recognizer'
+    refuse_other_crop(data, known, name)
+    if doubt := crop_doubt(data, known, name):
+        print(f'warning: {doubt}; or give --align', file=sys.stderr)
+
 # %% ../nbs/library/60b_cli_faces.ipynb #cfa00011
 def _enroll_images(gallery: Any, data: str, skip_bad: bool) -> int:
     "Enroll a data set"
@@ -131,6 +143,7 @@ def _enroll_images(gallery: Any, data: str, skip_bad: bool) -> int:
     from mfsr_nb.core import progress
     from mfsr_nb.data.dataset import read, summary
 
+    _check_crops(gallery, data)
     table, left_out, added = read(data, skip_bad), [], 0
     print(summary(table, data), file=sys.stderr)
     for start in progress(range(0, len(table), _BLOCK), desc='enrolling'):
@@ -152,11 +165,13 @@ def _enroll_npz(gallery: Any, data: str, weights: str) -> int:
 
 def _check_npz_weights(data: str, weights: str, flip: str) -> None:
     "Raise `InputError` if an npz file names other weights, or another use of the mirror"
-    from mfsr_nb.engine.weights import weights_hash
     from mfsr_nb.protocol.inputs import embedding_weights
+    from mfsr_nb.recognition.pretrained import embedding_name, recognizer_file
 
     named = embedding_weights(data)
-    wanted = weights_hash(weights) + ('' if flip == 'none' else f' with --flip {flip}')
+    wanted = embedding_name(recognizer_file(weights)) + (
+        '' if flip == 'none' else f' with --flip {flip}'
+    )
     if named and named != wanted:
         raise InputError(
             f'{data}: its embeddings are of {named}, {weights} is {wanted}: '
@@ -186,7 +201,7 @@ def _open_gallery(folder: str, weights: str, options: dict, device: str) -> Any:
 @command
 def mfsr_enroll(
     data: str,  # Data set in any layout, or an npz file of mfsr_embed
-    weights: str,  # File that mfsr_train wrote
+    weights: str,  # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
     gallery: str,  # Folder of the gallery; one that exists is added to
     # What a probe is compared with: the mean of an identity's images (center), the most similar
     # one (images), or one mean for full and one for masked faces (centers)
@@ -398,6 +413,8 @@ def mfsr_search(
     found = _loaded_gallery(gallery, weights, batch_size, device)
     if 'embedding' in table:
         _check_npz_weights(probes, found.weights_file, found.flip)
+    else:
+        _check_crops(found, probes)
     if fpir:
         found.threshold(fpir)
     table, answers = _search_all(found, table, skip_bad, **how)

@@ -36,6 +36,23 @@ def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> A
             changes['start'] = _scaled(settings(start), factor)
     return changed(preset, recognition=changes)
 
+# %% ../nbs/library/60d_train.ipynb #0866d56e
+def _training_crop(data: str, generated: str, start: str, settings: Any) -> Any:
+    "How the training faces are cropped; raises `InputError` where a start or copies have others"
+    from mfsr_nb.data.templates import crop_doubt, crop_of, refuse_other_crop
+    from mfsr_nb.recognition.pretrained import input_of
+
+    known, name = None, start or f'backbone {settings.backbone}'
+    if start or settings.init == 'pretrained':
+        known = input_of(start or settings.backbone).crop
+    refuse_other_crop(data, known, name)
+    crop = crop_of(data) or known
+    if generated:
+        refuse_other_crop(generated, crop, data)
+    if doubt := crop_doubt(data, known, name):
+        _print_warnings([doubt])
+    return crop
+
 # %% ../nbs/library/60d_train.ipynb #clif0002
 def _check_test(table: Any, test: str, allow_overlap: bool) -> None:
     "Raise `InputError` on training identities that are in the test set, too"
@@ -146,12 +163,19 @@ def _print_start(start: str, settings: Any, loss: str, table: Any) -> None:
         print(taken.sentence, file=sys.stderr)
 
 
-def _print_doubts(identities: int, unaligned: str, left_out: Sequence) -> None:
+def _is_pretrained(start: str, settings: Any) -> bool:
+    "Does a training begin with weights that others trained on many people, or with a file?"
+    return bool(start) or settings.init == 'pretrained'
+
+
+def _print_doubts(identities: int, unaligned: str, left_out: Sequence, pretrained: bool) -> None:
     "What is known before a training: what was left out, and what makes one doubt"
+    from mfsr_nb.core import distributed_info
     from mfsr_nb.recognition.training_warnings import training_warnings
 
-    print_left_out(left_out)
-    _print_warnings(training_warnings(identities, unaligned=unaligned))
+    if distributed_info()[0] == 0:
+        print_left_out(left_out)
+        _print_warnings(training_warnings(identities, unaligned=unaligned, pretrained=pretrained))
 
 # %% ../nbs/library/60d_train.ipynb #60c00011
 def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
@@ -165,10 +189,12 @@ def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
     held, unaligned, results = found['held'], found['unaligned'], []
     if held is not None:
         results = about.held_out_results(held, about.final_rates(f'{dest}/held_out.csv'))
-    known = (facts['curve'], results, unaligned)
+    known = (facts['curve'], results, unaligned, found['pretrained'])
     doubts = about.training_warnings(table.identity.nunique(), *known)
     about.write_warnings(dest, doubts)
-    early = about.training_warnings(table.identity.nunique(), unaligned=unaligned)
+    early = about.training_warnings(
+        table.identity.nunique(), unaligned=unaligned, pretrained=found['pretrained']
+    )
     _print_warnings([doubt for doubt in doubts if doubt not in early])
     about_data = dict(preset=found['preset']) | data_facts(found['data'], table=table)
     measured = [result._asdict() for result in results]
@@ -219,7 +245,8 @@ def mfsr_train(
     seed: int = 0,  # Initialization and batches
     # Fraction of the identities to hold out and search while training, into DEST/held_out.csv
     held_out: float = 0.0,
-    # Weights of a recognizer to begin with, trained on any identities; by default as in the preset
+    # Weights of a recognizer to begin with, trained on any identities, or a pretrained network:
+    # dlib, or a file of arcface_torch or facenet-pytorch; by default as in the preset
     start: str = '',
     # Stages of the backbone to keep as they are: a number of first stages, or names such as
     # stem,stage1; the following four change the preset's section recognition.fine_tuning
@@ -250,29 +277,29 @@ def mfsr_train(
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
     chosen = _training_preset(preset, schedule, steps, [*set, *tuning], batch_size=batch_size)
     settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
+    crop = _training_crop(data, generated, start, settings)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     _check_test(table, test, allow_overlap)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
     unaligned = _describe_training_set(table, data, loss, settings) if first else ''
-    parts = dict(share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out)
-    table, held, callbacks = _hold_out(table, dest, settings, **parts)
+    table, held, callbacks = _hold_out(
+        table, dest, settings, share=held_out, seed=seed, skip_bad=skip_bad, left_out=left_out
+    )
     _print_start(start, settings, loss, table)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
-    if first:
-        _print_doubts(table.identity.nunique(), unaligned, left_out)
-    found = dict(held=held, unaligned=unaligned, left_out=left_out, preset=chosen.name)
-    how = dict(
-        loss=loss,
-        options=options,
-        seed=seed,
-        device=device or None,
-        cbs=callbacks,
-        start=start or None,
-        fresh=fresh,
+    found = dict(
+        held=held,
+        unaligned=unaligned,
+        left_out=left_out,
+        preset=chosen.name,
+        pretrained=_is_pretrained(start, settings),
     )
+    _print_doubts(table.identity.nunique(), unaligned, left_out, found['pretrained'])
+    how = dict(loss=loss, options=options, seed=seed, cbs=callbacks, fresh=fresh, crop=crop)
     # also for what is written after the training
     with hold_run(dest, device or None):
+        how |= dict(device=device or None, start=start or None)
         _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
         if first:
             _finish_training(dest, table, facts, **found, data=data)

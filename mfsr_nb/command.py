@@ -52,7 +52,7 @@ _PLACES = dict.fromkeys(
 _PLACES |= dict.fromkeys(('generated', 'test', 'train', 'masked', 'labelled'), 'DATA')
 _PLACES |= dict.fromkeys(('plots', 'results', 'dest'), 'FOLDER')
 _PLACES |= dict.fromkeys(('loss', 'method', 'preset', 'diff'), 'NAME')
-_PLACES |= dict(set='KEY=VALUE', plugin='FILE')
+_PLACES |= dict(set='KEY=VALUE', plugin='FILE', template='NAME', for_='NETWORK')
 
 
 def _number(kind: type, text: str) -> int | float:
@@ -142,7 +142,9 @@ def parser_of(
         if has_default and parameter.kind is parameter.POSITIONAL_ONLY:
             parser.add_argument(name, nargs='?', **how)
         elif has_default:
-            parser.add_argument(f'--{name.replace("_", "-")}', **how)
+            # `for_` is the option --for
+            option = name.rstrip('_').replace('_', '-')
+            parser.add_argument(f'--{option}', dest=name, **how)
         else:
             parser.add_argument(name, **how)
     about = 'A .py file or a module that registers methods; repeatable'

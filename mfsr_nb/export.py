@@ -208,6 +208,7 @@ def _about(graph: Graph, file: Path | None) -> dict[str, str]:
     facts |= dict(zip(('mean', 'std'), normalization(graph.model)))
     facts |= dict(output=graph.output, unit_length=graph.unit)
     facts |= dict(alignment=card.get('alignment', UNKNOWN))
+    facts |= dict(crop=graph.model.config.get('crop', {}))
     facts |= dict(thresholds=card.get('evaluation', {}).get('thresholds', {}))
     return {name: o if isinstance(o, str) else json.dumps(o) for name, o in facts.items()}
 

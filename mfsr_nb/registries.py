@@ -351,13 +351,13 @@ class Registry(Mapping):
         modules: tuple[str, ...] = (),  # Modules of the library that register some
         supplied: tuple[str, ...] = (),  # Parameters that the library passes: no options
         base: type[Section] = Section,  # Options that all of them have, for their callers
-        reserved: tuple[str, ...] = (),  # Names that no option may have
+        reserved: str = '',  # Names that no option may have; separated by spaces
         shown: str = '',  # What these modules register, as `names` tells it; separated by spaces
         others: str = '',  # What else they register, such as variants
         **traits,  # Traits and their defaults
     ):
         self.kind, self.modules, self.supplied, self.traits = kind, modules, supplied, traits
-        self.base, self.reserved = base, reserved
+        self.base, self.reserved = base, tuple(reserved.split())
         self.shown, self.others = shown.split(), others.split()
         self._methods: dict[str, Method] = {}
         self._loaded = False
@@ -540,10 +540,7 @@ MASKS = Registry(
     shown='de crop kp_cvx kp_syn',
     supplied=('image', 'landmarks', 'rng'),
     # parameters of `mask_face` and `mask_folder`
-    reserved=(
-        *('key', 'method', 'seed', 'src', 'dest', 'skip_bad', 'workers', 'domain'),
-        *('device', 'batch'),
-    ),
+    reserved='key method seed src dest skip_bad workers domain device batch',
     needs_landmarks=False,
     # for full and masked faces alike, so that its images keep their domain
     keeps_domain=False,
@@ -559,8 +556,12 @@ READERS = Registry(
 )
 BACKBONES = Registry(
     'backbone',
-    modules=('mfsr_nb.recognition.backbones', 'mfsr_nb.recognition.iresnet'),
+    modules=tuple(
+        f'mfsr_nb.recognition.{name}' for name in ('backbones', 'iresnet', 'dlib_resnet', 'facenet')
+    ),
     supplied=('init', 'size'),
+    # where weights exist: template and side of their crops, and a normalization that they keep
+    **dict(template='', pixels=None, normalize=''),
 )
 
 # %% ../nbs/library/01a_registries.ipynb #regs0092

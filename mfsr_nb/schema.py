@@ -284,7 +284,7 @@ class Recognition(_WithOptional):
 
     # a name from the registry, of torchvision, or `timm:` and a name of timm
     backbone: str
-    init: Literal['random', 'imagenet']
+    init: Literal['random', 'imagenet', 'pretrained']
     image_size: Annotated[int, Field(ge=8, le=4096)]
     neck: Neck
     normalize_input: Literal['half', 'imagenet']

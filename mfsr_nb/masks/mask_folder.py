@@ -25,6 +25,7 @@ from ..data.dataset import copy_names, open_pixels, read, read_bytes
 from ..data.detections import detect_points
 from ..data.left_out import FALLBACK, Chosen, LeftOut, choose_faces, write_left_out
 from ..data.readers import join_landmarks, landmarks, read_landmarks
+from ..data.templates import ARCFACE_CROP, Crop, crop_of, keep_crop, named_crop
 from ..engine.files import atomic_write, exclusive_lock
 from ..engine.processes import WorkerPool
 from .masked_files import check_dest, finished_keys, recipe_lines, write_masked
@@ -95,7 +96,7 @@ def _said(options, how, needs_landmarks):
     options = json.loads(json.dumps(options, default=str))
     if how == 'auto' or not needs_landmarks:
         return options
-    return options | dict(landmarks=how if how in LANDMARKS else 'csv')
+    return options | dict(landmarks=how if how in LANDMARKS or named_crop(how) else 'csv')
 
 
 def _origin(row, recipe):
@@ -144,20 +145,24 @@ class AdHoc(Masker):
         self,
         method: str,  # A name in `MASKS`
         seed: int = 0,  # Non-negative; determines the random numbers
-        landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
+        landmarks: str | Path = 'auto',  # One of `LANDMARKS`, a template, or a CSV file
         no_face: str = 'skip',  # Images in which `mtcnn` finds no face: `skip`, or refuse them
         device: str = '',  # Of `mtcnn`, see `pick_device`
         batch: int = 64,  # Images that `mtcnn` sees at a time
+        crop: Crop | None = None,  # Of the images; None: not known
         **options,  # Of the method
     ):
         self.device, self.batch = device, batch
         self.options = dict(MASKS.settings(method, options))
-        self.needs, self.how = MASKS[method].needs_landmarks, landmarks
+        self.needs, self.how, self.crop = MASKS[method].needs_landmarks, landmarks, crop
         self.leaves_out = self.needs and landmarks == 'mtcnn' and no_face == 'skip'
         super().__init__(method, seed, _said(options, landmarks, self.needs))
-        if landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'):
+        if landmarks not in LANDMARKS and named_crop(landmarks):
+            self.how, self.crop = 'template', named_crop(landmarks)
+        elif landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'):
             raise InputError(
-                f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, or a CSV file'
+                f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, '
+                'a template, or a CSV file'
             )
 
     def is_known(self) -> bool:
@@ -200,9 +205,10 @@ def _mask_row(masker, row, points, dest):
     if points is None and masker.leaves_out:
         raise _NoFaceError(f'{row.path}: no face was found')
     may_be_aligned = masker.how == 'auto' and getattr(row, 'landmarks_from', None) != FALLBACK
-    aligned = may_be_aligned and points is None and image.shape[:2] == (112, 112)
-    if masker.how == 'template' or aligned:
-        points = 'template'
+    height, width = image.shape[:2]
+    is_crop = (height, width) == (112, 112) or (masker.crop is not None and height == width)
+    if masker.how == 'template' or (may_be_aligned and points is None and is_crop):
+        points = masker.crop or ARCFACE_CROP
     how = dict(landmarks=points, key=row.key, seed=masker.seed)
     made = apply_mask(image, masker.method, masker.options, **how)
     recipe = _origin(row, made.recipe)
@@ -413,7 +419,10 @@ def fill_folder(
     rank, world, launch = distributed_info()
     with exclusive_lock(dest, launch) as last:
         share = _Share(rank, world, last)
-        return _fill(chosen, dest, masker, skip_bad=skip_bad, workers=workers, share=share)
+        result = _fill(chosen, dest, masker, skip_bad=skip_bad, workers=workers, share=share)
+        if rank == 0:
+            keep_crop(src, dest)
+        return result
 
 
 def mask_folder(
@@ -423,7 +432,7 @@ def mask_folder(
     seed: int = 0,  # Non-negative; determines the random numbers
     skip_bad: bool = False,  # Leave out images that cannot be read or have no landmarks?
     workers: int | None = None,  # Processes; None: one per core on large data sets
-    landmarks: str | Path = 'auto',  # One of `LANDMARKS`, or a CSV file
+    landmarks: str | Path = 'auto',  # One of `LANDMARKS`, a template, or a CSV file
     domain: str = 'full',  # full: only full faces are masked; all: masked ones too
     choose: Callable[[pd.DataFrame], Chosen] = choose_faces,  # Which rows to leave out
     no_face: str = 'skip',  # Images in which `mtcnn` finds no face: `skip`, or refuse them
@@ -432,6 +441,7 @@ def mask_folder(
     **options,  # Of the method
 ) -> FolderResult:
     "`fill_folder` by a method without learning"
-    masker = AdHoc(method, seed, landmarks, no_face, device=device, batch=batch, **options)
+    where = dict(device=device, batch=batch, crop=crop_of(src))
+    masker = AdHoc(method, seed, landmarks, no_face, **where, **options)
     how = dict(skip_bad=skip_bad, domain=domain, workers=workers, choose=choose)
     return fill_folder(src, dest, masker, **how)

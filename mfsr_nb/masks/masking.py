@@ -19,8 +19,9 @@ import numpy as np
 from pydantic import Field
 
 from ..core import InputError
-from ..data.align import ARCFACE, five_points, similarity_transform, transform_points
+from ..data.align import five_points, similarity_transform, transform_points
 from ..data.images import as_image
+from ..data.templates import Crop, find_template, named_crop
 from .head_pose import head_pose, mean_head, turn_points, turned_shape68
 from mfsr_nb.masks.templates import (
     GRID,
@@ -400,6 +401,19 @@ def _check_points(points, size):
             'they belong to an image of another size'
         )
 
+# %% ../../nbs/paper/16_masking.ipynb #9ec10261
+def _template68(crop, size):
+    "68 landmarks of a face that lies in its crop as the template says"
+    if size[0] != size[1]:
+        raise InputError(
+            f'an image of {size[1]} x {size[0]} pixels is no aligned square crop: '
+            'run mfsr_align first'
+        )
+    aspect = find_template(crop.template).aspect
+    # the head is found where the crop is not squeezed
+    shape = turned_shape68(crop.points(size[0]) * (aspect, 1))
+    return Landmarks68(shape / (aspect, 1), 'template')
+
 # %% ../../nbs/paper/16_masking.ipynb #31ac5be8
 class Landmarks68(NamedTuple):
     "68 landmarks and their origin"
@@ -409,17 +423,14 @@ class Landmarks68(NamedTuple):
 
 
 def landmarks68(
-    landmarks: np.ndarray | str | None,  # (68, 2), (5, 2), or 'template' for an aligned crop
+    # (68, 2), (5, 2), or for an aligned crop `template` (ArcFace's), another name, or a `Crop`
+    landmarks: np.ndarray | str | Crop | None,
     size: tuple[int, int],  # Height and width of the image
 ) -> Landmarks68:
     "68 landmarks from any accepted form; raises `InputError` on anything else"
-    if isinstance(landmarks, str) and landmarks == 'template':
-        if size[0] != size[1]:
-            raise InputError(
-                f'an image of {size[1]} x {size[0]} pixels is no aligned square crop: '
-                'run mfsr_align first'
-            )
-        return Landmarks68(turned_shape68(ARCFACE * size[0] / 112), 'template')
+    crop = named_crop(landmarks)
+    if crop is not None:
+        return _template68(crop, size)
     missing = landmarks is None or isinstance(landmarks, str)
     points = None if missing else np.asarray(landmarks, float)
     if missing or not np.isfinite(points).all():
@@ -458,7 +469,8 @@ def apply_mask(
     image: np.ndarray,  # uint8 (H, W, 3)
     method: str,  # A name in `MASKS`
     options: dict[str, Any],  # All of the method, checked
-    landmarks: np.ndarray | str | None = None,  # (68, 2), (5, 2) or 'template', if needed
+    # If needed: (68, 2), (5, 2), or of an aligned crop `template`, another name, or a `Crop`
+    landmarks: np.ndarray | str | Crop | None = None,
     key: str = '',  # Name of the image
     seed: int = 0,  # Of the experiment
 ) -> MaskedFace:
@@ -481,7 +493,8 @@ def apply_mask(
 def mask_face(
     image: Any,  # A path, Pillow image, array or tensor, see `as_image`
     method: str,  # A name in `MASKS`
-    landmarks: np.ndarray | str | None = None,  # (68, 2), (5, 2) or 'template', if needed
+    # If needed: (68, 2), (5, 2), or of an aligned crop `template`, another name, or a `Crop`
+    landmarks: np.ndarray | str | Crop | None = None,
     key: str = '',  # Name of the image
     seed: int = 0,  # Of the experiment
     **options,  # Of the method

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_FOR_SCALE', 'NewFaces', 'identity_names', 'identities_hash', 'Start', 'read_start', 'mean_scale',
-           'set_mean_head', 'begin_with', 'blend', 'fine_tuning_settings', 'check_fine_tuning']
+           'set_mean_head', 'has_no_statistics', 'set_statistics', 'begin_with', 'blend', 'fine_tuning_settings',
+           'check_fine_tuning']
 
 # %% ../../nbs/paper/11b_fine_tuning.ipynb #fine0004
 import hashlib
@@ -22,6 +23,7 @@ from ..core import InputError
 from ..data.loading import Streamed
 from ..engine.weights import open_tensors, weights_hash
 from .losses import CosineHead
+from .pretrained import is_onnx, recognizer_file
 from .recognizer import Recognizer, embed_pixels
 from .stages import chosen_stages
 from ..schema import FineTuning
@@ -102,7 +104,7 @@ class Start(NamedTuple):
 
     file: str
     sha256: str  # Of the file, twelve digits
-    identities: int  # That the start was trained on
+    identities: int | str  # That the start was trained on; `unknown` for a file of others
     takes_head: bool  # Is its classifier taken?
     differs: dict  # Harmless differences: what -> (start, here)
     tensors: dict  # Name -> tensor
@@ -137,12 +139,15 @@ def _head_fits(network: Recognizer, tensors: Mapping) -> bool:
 
 
 def read_start(
-    file: str | Path,  # Weights of a recognizer
+    file: str | Path,  # Weights of a recognizer, or the name or file of a pretrained network
     network: Recognizer,  # For the new identities; may be on the meta device
     names: Sequence[str] = (),  # Of the new identities by label
     same_identities: bool = False,  # Are they known to be those of the file?
 ) -> Start:
     "What fits of a start; raises `InputError` where backbone or neck do not"
+    file = recognizer_file(file)
+    if is_onnx(file):
+        raise InputError(f'{file}: an ONNX file cannot be trained: start with a state dict')
     tensors, header = open_tensors(file, 'recognizer')
     config = header['model']
     _refuse_misfit(file, network, config, tensors)
@@ -152,7 +157,7 @@ def read_start(
     differs = {}
     for key in _differing(network.config, config, _MAY_DIFFER):
         differs[_MAY_DIFFER[key][0]] = (config.get(key), network.config[key])
-    about = (str(file), weights_hash(file), config['n_ids'])
+    about = (str(file), weights_hash(file), header.get('trained_on', config['n_ids']))
     return Start(*about, takes_head=takes_head, differs=differs, tensors=tensors)
 
 # %% ../../nbs/paper/11b_fine_tuning.ipynb #fine0011
@@ -217,7 +222,35 @@ def set_mean_head(
     head.weight.copy_(s * (m - center))  # eq. 1
     head.bias.copy_(-s / 2 * (m.square().sum(1) - center.square().sum()))
 
+# %% ../../nbs/paper/11b_fine_tuning.ipynb #e9ce1981
+# of the batch normalization of the neck
+_NORM = 'neck.1.'
 
+
+def has_no_statistics(
+    tensors: Mapping[str, Tensor],  # Of a recognizer
+) -> bool:
+    "Has the batch normalization of the neck seen no features?"
+    mean, var = (tensors[f'{_NORM}running_{name}'] for name in ('mean', 'var'))
+    return bool((mean == 0).all() and (var == 1).all())
+
+
+@torch.no_grad()
+def set_statistics(
+    norm: nn.BatchNorm1d,  # Without statistics
+    phi: Tensor,  # (n, d) features that it lets through
+) -> Tensor:  # (n, d)
+    "Give a batch normalization the statistics of features; returns what it makes of them"
+    # what the linear layer gave
+    p = (phi - norm.bias.cpu()) / norm.weight.cpu() * (1 + norm.eps) ** 0.5
+    norm.running_mean.copy_(p.mean(0))
+    norm.running_var.copy_(p.var(0, unbiased=False))
+    norm.weight.fill_(1)
+    norm.bias.zero_()
+    var = norm.running_var.cpu()
+    return (p - norm.running_mean.cpu()) / (var + norm.eps).sqrt()
+
+# %% ../../nbs/paper/11b_fine_tuning.ipynb #dff5c8aa
 def begin_with(
     network: Recognizer,  # For the new identities
     start: Start,  # From `read_start`
@@ -233,6 +266,8 @@ def begin_with(
         return
     phi = torch.from_numpy(embed_pixels(network, faces.pixels, desc='class means'))
     network.train()
+    if has_no_statistics(start.tensors):
+        phi = set_statistics(network.neck[1], phi)
     device = network.head.weight.device
     labels = torch.tensor(np.array(faces.labels), dtype=torch.long, device=device)
     set_mean_head(network.head, phi.to(device), labels)
@@ -245,8 +280,9 @@ def blend(
     alpha: float,  # Share of the trained network, 0 to 1
 ) -> Recognizer:
     "Backbone and neck between the start and the trained network (eq. 3)"
+    kept = ('body.', 'neck.0.') if has_no_statistics(tensors) else ('body.', 'neck.')
     for name, value in network.state_dict().items():
-        if name.startswith(('body.', 'neck.')) and value.is_floating_point():
+        if name.startswith(kept) and value.is_floating_point():
             old = tensors[name].to(value)
             value.copy_(torch.lerp(old, value, alpha))  # eq. 3
     return network

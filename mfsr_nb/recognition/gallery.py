@@ -24,7 +24,7 @@ from ..masks.masked_domain import MaskedEstimate
 from ..masks.masking import mask_face
 from ..protocol.inputs import as_array, as_names
 from ..protocol.open_set import fpir_threshold, needed_probes
-from .embed import face_squares
+from .embed import crop_known_by, face_squares
 from mfsr_nb.recognition.gallery_files import (
     SETTINGS,
     Rows,
@@ -40,7 +40,8 @@ from mfsr_nb.recognition.nearest import (
     nearest_identities,
     unit_vectors,
 )
-from .recognizer import embed_pixels, load_recognizer
+from .pretrained import open_recognizer, recognizer_file
+from .recognizer import embed_pixels
 from ..registries import MASKS, closest
 
 # %% ../../nbs/paper/22_gallery.ipynb #220a0006
@@ -52,7 +53,8 @@ class Gallery:
 
     def __init__(
         self,
-        model: nn.Module | str | Path | None = None,  # Or its file; None: takes embeddings only
+        # A recognizer, or what `open_recognizer` takes; None: takes embeddings only
+        model: nn.Module | str | Path | None = None,
         *,
         compare: str = 'center',  # eq. 1: one of `COMPARE`
         align: bool = False,  # Find the face in each image and align it first?
@@ -87,8 +89,8 @@ class Gallery:
         device: str = '',  # Of weights from a file: cuda, mps or cpu
     ) -> None:
         "Give the gallery its recognizer; `InputError` if its embeddings are of other weights"
-        file = '' if isinstance(model, nn.Module) else str(Path(model).resolve())
-        model = load_recognizer(model, pick_device(device)) if file else model
+        file = '' if isinstance(model, nn.Module) else str(recognizer_file(model).resolve())
+        model = open_recognizer(file, pick_device(device)) if file else model
         name = weights_name(model)
         if self.rows is not None and name != self.weights:
             raise InputError(
@@ -180,7 +182,8 @@ def _vectors(self: Gallery, given: _Given, masked: Any) -> _Vectors:
     if self.model is None:
         raise InputError('this gallery has no recognizer: give embedding=, or use Gallery(model)')
     size, device = self.model.config['size'], str(self.model.mean.device)
-    squares = face_squares(given.content, given.names, size, align=self.align, device=device)
+    how = dict(align=self.align, device=device, crop=crop_known_by(self.model))
+    squares = face_squares(given.content, given.names, size, **how)
     found = self._finds_masks(squares.numpy()) if looks else _said(masked, n)
     return _Vectors(self._embed_squares(squares), found, squares)
 
@@ -243,10 +246,11 @@ def _is_new(self: Gallery, names: Sequence[str], given: _Given) -> np.ndarray:
 @patch
 def _copies(self: Gallery, rows: Rows, squares: torch.Tensor, **at: Any) -> Rows:
     "The full faces among new rows with masks put on"
-    full = np.flatnonzero(~rows.masked)
+    full, crop = np.flatnonzero(~rows.masked), crop_known_by(self.model)
     images = []
     for i in full:
-        points = at['points'] if isinstance(at['points'], str) else at['points'][i]
+        # `template` is that of the recognizer
+        points = crop if isinstance(at['points'], str) else at['points'][i]
         key = at['names'][i] or str(rows.key[i])
         made = mask_face(squares[i].numpy(), self.masking, points, key=key)
         images.append(made.image)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'WIDTHS', 'REDUCTION', 'IResNetBlock', 'iresnet18', 'iresnet34', 'iresnet50', 'iresnet100', 'IResNet',
-           'load_arcface', 'as_recognizer']
+           'read_state', 'iresnet_from_state', 'load_arcface', 'as_recognizer']
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0004
 import math
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import InputError
+from ..data.templates import Crop
 from .backbones import first_line
 from ..registries import register_backbone
 
@@ -93,25 +94,25 @@ def _maps(name: str) -> nn.Sequential:
     return _initialized(nn.Sequential(_map_layers(BLOCKS[name])))
 
 
-@register_backbone('iresnet18')
+@register_backbone('iresnet18', template='arcface', pixels=112)
 def iresnet18() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
     "iResNet-18 in the layout of arcface_torch"
     return _maps('iresnet18')
 
 
-@register_backbone('iresnet34')
+@register_backbone('iresnet34', template='arcface', pixels=112)
 def iresnet34() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
     "iResNet-34 in the layout of arcface_torch"
     return _maps('iresnet34')
 
 
-@register_backbone('iresnet50')
+@register_backbone('iresnet50', template='arcface', pixels=112)
 def iresnet50() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
     "iResNet-50 in the layout of arcface_torch"
     return _maps('iresnet50')
 
 
-@register_backbone('iresnet100')
+@register_backbone('iresnet100', template='arcface', pixels=112)
 def iresnet100() -> nn.Sequential:  # (B, 3, S, S) -> (B, 512, S/16, S/16)
     "iResNet-100 in the layout of arcface_torch"
     return _maps('iresnet100')
@@ -139,10 +140,12 @@ class IResNet(nn.Sequential):
         _initialized(self)
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0021
-def _read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(
+    path: str | Path,  # File that torch wrote (.pt, .pth)
+) -> dict[str, Tensor]:
     "The state dict of a file that torch wrote; raises `InputError`"
     if not Path(path).is_file():
-        raise InputError(f'{path}: no such file: give a state dict of arcface_torch')
+        raise InputError(f'{path}: no such file: give a state dict that torch.save wrote')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
@@ -157,7 +160,7 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
     names, values = ([*state], [*state.values()]) if isinstance(state, Mapping) else ((), ())
     is_state = all(isinstance(o, str) for o in names) and all(isinstance(o, Tensor) for o in values)
     if not is_state or not names:
-        raise InputError(f'{path}: holds no state dict: give one of an iResNet of arcface_torch')
+        raise InputError(f'{path}: holds no state dict: give the weights of a network, by name')
     # a network in `DistributedDataParallel`
     return {name.removeprefix('module.'): value for name, value in state.items()}
 
@@ -194,19 +197,26 @@ def _difference(candidates: Mapping[str, IResNet], state: Mapping[str, Tensor]) 
     )
 
 
-def load_arcface(
-    path: str | Path,  # State dict of arcface_torch (.pt, .pth)
-    device: str | torch.device = 'cpu',  # Where to
+def iresnet_from_state(
+    state: Mapping[str, Tensor],  # State dict
+    path: str | Path,  # Where it is from, for messages
 ) -> IResNet:  # In evaluation mode
-    "An iResNet with weights of arcface_torch; raises `InputError` on any other file"
-    state = _read_state(path)
+    "An iResNet with weights of arcface_torch; raises `InputError` on any other layout"
     with torch.device('meta'):
         candidates = {name: _empty(name, state) for name in BLOCKS}
     for network in candidates.values():
         if _shapes(network.state_dict()) == _shapes(state):
             network.load_state_dict(state, assign=True)
-            return network.eval().float().to(device)
+            return network.eval().float()
     raise InputError(f'{path}: {_difference(candidates, state)}')
+
+
+def load_arcface(
+    path: str | Path,  # State dict of arcface_torch (.pt, .pth)
+    device: str | torch.device = 'cpu',  # Where to
+) -> IResNet:  # In evaluation mode
+    "An iResNet with weights of arcface_torch; raises `InputError` on any other file"
+    return iresnet_from_state(read_state(path), path).to(device)
 
 # %% ../../nbs/paper/09a_iresnet.ipynb #ires0027
 def as_recognizer(
@@ -217,7 +227,9 @@ def as_recognizer(
     # imported late: backbones do without the data pipeline
     from mfsr_nb.recognition.recognizer import Recognizer
 
-    recognizer = Recognizer(n_ids, pool='flat', normalize='half', **network.config)
+    recognizer = Recognizer(
+        n_ids, pool='flat', normalize='half', crop=Crop('arcface', 0.0)._asdict(), **network.config
+    )
     own = recognizer.state_dict()
     state = network.state_dict()
     bias = state.pop('fc.bias')

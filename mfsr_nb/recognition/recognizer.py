@@ -24,6 +24,7 @@ from ..data.contents import content_hashes, hash_columns
 from ..data.dataset import need_both, read, summary
 from ..data.left_out import Chosen, LeftOut, choose_faces
 from ..data.loading import Streamed, load_pixels
+from ..data.templates import ARCFACE_CROP, Crop, crop_from
 from ..data.texts import texts
 from ..engine.devices import pick_device
 from ..engine.modes import evaluation_mode
@@ -32,7 +33,7 @@ from ..masks.masked_files import check_whole
 from ..presets import settings
 from .backbones import PixelNetwork, backbone, backbone_name, first_line
 from .losses import HEADS
-from ..registries import LOSSES, closest
+from ..registries import BACKBONES, LOSSES, closest
 
 # %% ../../nbs/paper/10_recognizer.ipynb #5994a868
 class Recognizer(PixelNetwork):
@@ -49,8 +50,12 @@ class Recognizer(PixelNetwork):
         init: str = 'random',  # Weights of the backbone: `random` or `imagenet`
         head: str = 'linear',  # Classifier, one of `HEADS`
         options: Mapping = {},  # Of the backbone
+        crop: Mapping | None = None,  # Template and margin of the faces; None: not known
     ):
         "Raises `InputError` on an unknown pooling or backbone, and if the images are too small"
+        # pretrained backbones have a normalization of their own
+        own = isinstance(name, str) and name in BACKBONES and BACKBONES[name].normalize
+        normalize = own or normalize
         super().__init__(normalize)
         if pool not in ('avg', 'flat'):
             raise InputError(f'unknown pooling {pool!r}: use avg or flat')
@@ -60,6 +65,10 @@ class Recognizer(PixelNetwork):
         self.config = shape | dict(pool=pool, normalize=normalize, head=head)
         if options:
             self.config['options'] = dict(options)
+        if init == 'pretrained' and not crop:
+            crop = Crop(BACKBONES[name].template, 0.0)._asdict()
+        if crop:
+            self.config['crop'] = dict(crop)
         self.body = backbone(name, init, size, options)
         length = self._pooled_length()
         self.neck = nn.Sequential(nn.Linear(length, dim, bias=False), nn.BatchNorm1d(dim))
@@ -67,6 +76,11 @@ class Recognizer(PixelNetwork):
         # a training adds its loss and, if the preset asks for it, a moving average
         self.loss = self.ema = None
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def crop(self) -> Crop:
+        "How the faces were cropped that it knows; ArcFace's template where its file does not say"
+        return crop_from(self.config.get('crop')) or ARCFACE_CROP
 
     def _pooled_length(self) -> int:
         "Length of the pooled feature of one image"

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from ..core import FULL, InputError, distributed_info
 from ..data.contents import hash_bytes, hash_columns
 from ..data.loading import SomeRows, Streamed
+from ..data.templates import Crop
 from ..engine.devices import has_bf16, pick_device
 from ..engine.fit import adam, step_learner
 from ..engine.loaders import CountSteps, train_loader
@@ -50,6 +51,7 @@ from mfsr_nb.recognition.fine_tuning import (
 )
 from .loaders import face_dls, recognition_section
 from .losses import StatefulLoss, batch_hard, make_loss
+from .pretrained import recognizer_file
 from mfsr_nb.recognition.recognizer import (
     Recognizer,
     fingerprint,
@@ -186,7 +188,9 @@ class Average(Callback):
                 average.copy_(current[name])
 
 # %% ../../nbs/paper/11_training.ipynb #b114f5d3
-def _new_network(n_ids: int, recognition: Any, loss: str, init: str) -> Recognizer:
+def _new_network(
+    n_ids: int, recognition: Any, loss: str, init: str, crop: Crop | None = None
+) -> Recognizer:
     "A recognizer as a preset and a loss want it"
     neck, method = recognition.neck, LOSSES[loss]
     return Recognizer(
@@ -198,6 +202,7 @@ def _new_network(n_ids: int, recognition: Any, loss: str, init: str) -> Recogniz
         normalize=recognition.normalize_input,
         init=init,
         head=getattr(method.make, 'head', 'linear'),
+        crop=crop and crop._asdict(),
     )
 
 
@@ -225,9 +230,10 @@ def build_training_model(
     device: str | torch.device = 'cpu',  # Where it will be trained
     start: str | Path | Start | None = None,  # Weights to begin with
     faces: NewFaces | None = None,  # Its classifier is made for these; None: it stays random
+    crop: Crop | None = None,  # How the training faces are cropped; None: not known
 ) -> Recognizer:  # With `loss`, and `ema` if the preset asks for it
     "A new recognizer with its loss; raises `InputError` on an unknown loss"
-    network = _new_network(n_ids, recognition, loss, init=recognition.init)
+    network = _new_network(n_ids, recognition, loss, init=recognition.init, crop=crop)
     if start:
         names = faces.names if faces else ()
         taken = start if isinstance(start, Start) else read_start(start, network, names)
@@ -466,6 +472,7 @@ def train_recognizer(
     start: str | Path | None = None,  # File of a recognizer to begin with; None: as in the preset
     fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
     wait: bool = False,  # Wait for another process in this folder, or refuse?
+    crop: Crop | None = None,  # How the faces are cropped, for the weights; None: not known
 ) -> tuple[Recognizer, dict]:  # The network, and facts about the run
     """Train a recognizer, resume its training, or load it if it is finished
 
@@ -474,13 +481,14 @@ def train_recognizer(
     `dest` belongs to another run.
     """
     tuning, names = fine_tuning_settings(r), identity_names(table)
+    start = recognizer_file(start) if start else None
     taken = check_start(start, r, loss, names) if start or not r.start else None
     device, world = pick_device(device), distributed_info().world
     options = dict(options)
     clip = options.pop('clip', 0.0)
     how = (loss, options, clip) + ((weights_hash(start),) if start else ())
     if not start and r.start:
-        where = dict(seed=seed, device=device, every=every, fresh=fresh)
+        where = dict(seed=seed, device=device, every=every, fresh=fresh, crop=crop)
         own = start_weights(table, pixels, Path(dest).parent, r, **where)
         taken = check_start(own, r, loss, names, same_identities=True)
     n_ids = int(table.label.max()) + 1
@@ -488,7 +496,7 @@ def train_recognizer(
 
     def build(resumed: bool) -> Recognizer:
         how = dict(device=device, start=taken, faces=_new_faces(table, pixels, resumed))
-        return build_training_model(n_ids, r, loss, options, **how)
+        return build_training_model(n_ids, r, loss, options, **how, crop=crop)
 
     def learner(model: Recognizer, callbacks: Sequence[Callback]) -> Learner:
         dls = face_dls(table, pixels, r, held_out=0, steps=schedule.steps, seed=seed)

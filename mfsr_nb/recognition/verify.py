@@ -20,6 +20,7 @@ from ..engine.json_files import Record, check_record, read_json
 from ..protocol.inputs import embedding_norms
 from .embed import embed
 from .gallery import Threshold
+from .pretrained import recognizer_file
 from ..registries import closest
 
 # %% ../../nbs/paper/22a_verify.ipynb #22a00006
@@ -136,6 +137,7 @@ def verify(
 ) -> Verification:
     "Compare two faces; raises `InputError` on bad images, wrong weights, unknown thresholds"
     # What can be refused is refused before anything is computed
+    model = model if isinstance(model, nn.Module) else recognizer_file(model)
     chosen = _threshold(threshold, model, at, scenario)
     phi = embed([image_a, image_b], model, align=align, flip=flip, device=device)
     a, b = phi / embedding_norms(phi)[:, None]
