@@ -56,9 +56,9 @@ def _masked_estimate(segmentation: str, device: str, batch: int) -> Callable | N
     "table -> P(masked), by a network of the user or by that of the package; None: not wanted"
     if segmentation == 'none':
         return None
-    from mfsr_nb.masks.masked_domain import SHIPPED, MaskedEstimate
+    from mfsr_nb.masks.masked_domain import MaskedEstimate
 
-    return MaskedEstimate(segmentation or SHIPPED, device, batch)
+    return MaskedEstimate(segmentation or None, device, batch)
 
 # %% ../nbs/library/59a_cli_data.ipynb #970c6f00
 @command

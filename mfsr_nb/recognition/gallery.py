@@ -20,7 +20,7 @@ from ..core import DOMAINS, InputError
 from ..data.images import as_images
 from ..data.squares import points_to_square, to_square
 from ..engine.devices import pick_device
-from ..masks.masked_domain import SHIPPED, MaskedEstimate
+from ..masks.masked_domain import MaskedEstimate
 from ..masks.masking import mask_face
 from ..protocol.inputs import as_array, as_names
 from ..protocol.open_set import fpir_threshold, needed_probes
@@ -189,7 +189,7 @@ def _vectors(self: Gallery, given: _Given, masked: Any) -> _Vectors:
 def _finds_masks(self: Gallery, squares: np.ndarray) -> np.ndarray:
     "Does S find a mask? bool (n,)"
     if self._estimate is None:
-        self._estimate = MaskedEstimate(self.segmentation or SHIPPED, self.model.mean.device)
+        self._estimate = MaskedEstimate(self.segmentation or None, self.model.mean.device)
     S, found = self._estimate, []
     small = [to_square(square, S.size) for square in squares]
     for start in range(0, len(small), S.batch):
