@@ -98,6 +98,21 @@ def _t_quantile(df: float) -> float:
     return float(stdtrit(df, 0.975))
 
 
+def _p_value(mean: float, se: float, df: float) -> float:
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(df, -abs(mean) / se)) if se else float(mean == 0)
+
+
+def _shown(interval: 'Interval', text: str, without_se: str) -> str:
+    "An interval as text; empty without values"
+    if interval.mean is None:
+        return ''
+    if interval.se is None:
+        return without_se.format(interval)
+    return text.format(interval) + ('' if interval.n_ids else SEEDS_ONLY)
+
+# %% ../nbs/library/04_stats.ipynb #1f21f649
 class Interval(NamedTuple):
     "A mean and its 95 % interval by Student's t (eq. 4)"
 
@@ -109,9 +124,7 @@ class Interval(NamedTuple):
 
     @property
     def half_width(self) -> float | None:
-        if self.se is None:
-            return None
-        return self.se * _t_quantile(self.df) if self.se else 0.0
+        return None if self.se is None else self.se * _t_quantile(self.df)
 
     @property
     def low(self) -> float | None:
@@ -124,29 +137,14 @@ class Interval(NamedTuple):
     @property
     def p_value(self) -> float | None:
         "Two-sided, of the hypothesis that the true mean is zero"
-        from scipy.special import stdtr
-
-        if self.se is None:
-            return None
-        if not self.se:
-            return float(self.mean == 0)
-        return float(2 * stdtr(self.df, -abs(self.mean) / self.se))
-
-    @property
-    def mark(self) -> str:
-        return SEEDS_ONLY if self.se is not None and not self.n_ids else ''
+        return None if self.se is None else _p_value(self.mean, self.se, self.df)
 
     def __str__(self) -> str:
-        if self.mean is None:
-            return ''
-        half = '–' if self.se is None else f'{self.half_width:.1f}'
-        return f'{self.mean:.1f} ± {half}{self.mark}'
+        return _shown(self, '{0.mean:.1f} ± {0.half_width:.1f}', '{0.mean:.1f} ± –')
 
     def ends(self) -> str:
-        "The interval as text, with signs; a dash where it is not defined"
-        if self.mean is None:
-            return ''
-        return '–' if self.se is None else f'[{self.low:+.1f}, {self.high:+.1f}]{self.mark}'
+        "The interval with signs; a dash where it is not defined"
+        return _shown(self, '[{0.low:+.1f}, {0.high:+.1f}]', '–')
 
 # %% ../nbs/library/04_stats.ipynb #04d00002
 def t_interval(
