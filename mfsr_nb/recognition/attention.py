@@ -213,6 +213,7 @@ def _summary_row(records: Sequence[Mapping], model: str, region: str, method: st
         share=share.mean,
         low=share.low,
         high=share.high,
+        text=str(share),
         area=100 * float(np.nanmean(np.array(records[0]['area'][region], float))),
         zero=sum(facts['zero'] for facts in kept),
         images=sum(facts['images'] for facts in kept),
@@ -223,8 +224,8 @@ def attention_summary(
     records: Sequence[Mapping],  # from `attention_record`, one for each seed, of one test set
     method: str = 'hirescam',  # one of those in the records
 ) -> pd.DataFrame:
-    """A row for each model and region: share with low and high (95 % over seeds and identities) and
-    area, in per cent, and zero and images (summed over the records)."""
+    """A row for each model and region: share with low and high (95 % over seeds and identities),
+    the three as text, and area, all in per cent; zero and images, summed over the records."""
     rows = []
     for model in records[0]['maps'][method]:
         for region in records[0]['area']:

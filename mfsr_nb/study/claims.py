@@ -185,6 +185,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else round(float(value), 2)
 
 
+def _three_digits(p: float | None) -> float | None:
+    "A p-value for JSON, equal on all machines"
+    return None if p is None else float(f'{p:.3g}')
+
+
 def _assessed(claim: Claim, interval: Interval, paper: float) -> dict:
     "A claim with its own verdict, ready for JSON"
     p = interval.p_value
@@ -198,8 +203,7 @@ def _assessed(claim: Claim, interval: Interval, paper: float) -> dict:
         high=_rounded(interval.high),
         seeds=interval.n_seeds,
         identities=interval.n_ids,
-        # three digits, so that all machines write the same file
-        p=None if p is None else float(f'{p:.3g}'),
+        p=_three_digits(p),
         holds=found == 'holds' if found else None,
         verdict=found,
         paper=_rounded(paper),
@@ -249,7 +253,7 @@ def adjust(
         families.setdefault(claim['family'], []).append(claim)
     p_values = {}
     for group in families.values():
-        adjusted = holm([claim['p'] for claim in group])
+        adjusted = map(_three_digits, holm([claim['p'] for claim in group]))
         p_values |= dict(zip([claim['id'] for claim in group], adjusted))
     found = []
     for claim in assessed:

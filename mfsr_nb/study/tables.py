@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'PER_IDENTITY', 'INTERVAL_NOTE', 'accuracy_reading', 'values_of', 'table_note', 'by_cell',
-           'contrast_interval', 'paper_numbers', 'as_cells', 'difference_weights', 'difference_row', 'verdict',
-           'own_cells', 'row_label', 'table']
+           'contrast_values', 'contrast_interval', 'paper_numbers', 'as_cells', 'difference_weights', 'difference_row',
+           'verdict', 'own_cells', 'row_label', 'table']
 
 # %% ../../nbs/library/53_tables.ipynb #324ab22f
 from collections.abc import Mapping, Sequence
@@ -132,6 +132,20 @@ def _metrics_by_seed(runs: list[dict]) -> dict[int, dict]:
     return {run['seed']: run['metrics'] for run in runs}
 
 
+def _shared_seeds(found: Mapping, cells: Sequence[str]) -> tuple[list[dict], list[int]]:
+    "Seed -> metrics of each cell, and the seeds that all cells have"
+    by_seed = [_metrics_by_seed(found.get(cell, [])) for cell in cells]
+    return by_seed, sorted(set.intersection(*map(set, by_seed)))
+
+
+def _metrics_at(by_seed: list[dict], seeds: list[int]) -> list[dict]:
+    "Metrics of all cells and seeds"
+    metrics = []
+    for runs in by_seed:
+        metrics += [runs[seed] for seed in seeds]
+    return metrics
+
+# %% ../../nbs/library/53_tables.ipynb #a53e0022
 def _weighted_sums(
     by_seed: list[dict], seeds: list[int], weights: list, metric: str, reading: str
 ) -> np.ndarray:
@@ -162,6 +176,23 @@ def _seed_identity_sums(
     return 100 * total
 
 # %% ../../nbs/library/53_tables.ipynb #b5300002
+def contrast_values(
+    found: Mapping[str, list[dict]],  # From `by_cell`
+    weights: Mapping[str, float],  # Cell -> its weight, such as {b: 1, a: -1}, or {a: 1}
+    metric: str = 'rank1',  # The paper's name of a column
+) -> np.ndarray | None:  # (seeds, identities), in points; None where the runs do not have them
+    "The weighted sum of cells for each seed that all of them have and each test identity"
+    by_seed, seeds = _shared_seeds(found, weights)
+    people = [run.get('people') for run in _metrics_at(by_seed, seeds)]
+    if metric not in PER_IDENTITY or not people or not all(people):
+        return None
+    probes = people[0]['n']
+    if any(other['n'] != probes for other in people):
+        return None
+    sums = _seed_identity_sums(by_seed, seeds, [*weights.values()], metric)
+    return identity_values(sums, probes)
+
+
 def contrast_interval(
     found: Mapping[str, list[dict]],  # From `by_cell`
     weights: Mapping[str, float],  # Cell -> its weight, such as {b: 1, a: -1}, or {a: 1}
@@ -169,22 +200,17 @@ def contrast_interval(
     reading: str | None = None,  # Of the accuracy; by default the one that all of them have
 ) -> Interval:  # In points; without a mean where no seed or other test data is shared
     "The weighted sum of cells, over the seeds that all of them have"
-    by_seed = [_metrics_by_seed(found.get(cell, [])) for cell in weights]
-    seeds, weights = sorted(set.intersection(*map(set, by_seed))), [*weights.values()]
-    metrics = []
-    for runs in by_seed:
-        metrics += [runs[seed] for seed in seeds]
+    by_seed, seeds = _shared_seeds(found, weights)
+    metrics = _metrics_at(by_seed, seeds)
     reading = reading or accuracy_reading(metrics)
-    points = np.asarray(_weighted_sums(by_seed, seeds, weights, metric, reading))
-    if not seeds or np.isnan(points).any():
+    points = np.asarray(_weighted_sums(by_seed, seeds, [*weights.values()], metric, reading))
+    tested = {str(run['people']['n']) for run in metrics if run.get('people')}
+    if not seeds or len(tested) > 1 or np.isnan(points).any():
         return Interval()
-    if metric not in PER_IDENTITY or not all(run.get('people') for run in metrics):
+    values = contrast_values(found, weights, metric)
+    if values is None:
         return t_interval(points)
-    probes = metrics[0]['people']['n']
-    if any(run['people']['n'] != probes for run in metrics):
-        return Interval()
-    sums = _seed_identity_sums(by_seed, seeds, weights, metric)
-    return crossed_interval(identity_values(sums, probes))._replace(mean=float(points.mean()))
+    return crossed_interval(values)._replace(mean=float(points.mean()))
 
 # %% ../../nbs/library/53_tables.ipynb #84c0ebc7
 _PRINTED_IN_TABLE2 = {
