@@ -17,8 +17,8 @@ from ..plots import figure
 from mfsr_nb.study.tables import (
     accuracy_reading,
     as_cells,
+    contrast_interval,
     difference_weights,
-    paired_difference,
     paper_numbers,
     values_of,
 )
@@ -105,10 +105,10 @@ def _difference_panel(ax, found: Mapping, pairs: Mapping, metric: str) -> None:
         style = dict(size=3.5, color='C0', alpha=0.6, jitter=False)
         sns.stripplot(points, x='points', y='row', order=[*pairs], ax=ax, **style)
     for i, (a, b) in enumerate(pairs.values()):
-        difference = paired_difference(found, difference_weights(a, b), metric)
-        if not np.isnan(difference.half_width):
+        difference = contrast_interval(found, difference_weights(a, b), metric)
+        if difference.se is not None:
             style = dict(fmt='D', ms=4, c='k', capsize=3, lw=1)
-            ax.errorbar(difference.points, i, xerr=difference.half_width, **style)
+            ax.errorbar(difference.mean, i, xerr=difference.half_width, **style)
         ax.plot(_paper_difference(a, b, metric), i, '|', c='.5', ms=11, mew=2)
     ax.axvline(0, c='k', lw=0.6)
     ax.set(yticks=range(len(pairs)), yticklabels=[*pairs], ylim=(len(pairs) - 0.4, -0.6))

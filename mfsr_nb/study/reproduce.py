@@ -27,7 +27,6 @@ from ..presets import changed, load_preset, settings
 from ..recognition.attention import write_attention
 from ..registries import GENERATORS, Section
 from ..schema import Preset, Schedule
-from ..stats import t_interval
 from .journal import journal, keep_seconds, known_seconds, note_task
 from .plan import Task, dry_run_report, plan
 from .registry import add_run, made_by, read_runs
@@ -35,7 +34,7 @@ from .rows import Row, needs_landmarks, rows
 from .run import run_plan
 from .study import Study
 from .study_records import reuse_line
-from .tables import by_cell, paper_numbers, row_label
+from .tables import by_cell, contrast_interval, paper_numbers, row_label
 
 # %% ../../nbs/library/58_reproduce.ipynb #a5233378
 def _fits(row: Row, pattern: str) -> bool:
@@ -185,11 +184,6 @@ def shorten_training(
     )
 
 # %% ../../nbs/library/58_reproduce.ipynb #4460ce9c
-def _rank1(runs: Sequence[dict]) -> str:
-    "Rank-1 over seeds, in per cent"
-    return str(t_interval([100 * run['metrics']['rank1'] for run in runs]))
-
-
 def report(
     runs: list[dict],  # Finished runs
     todo: Sequence[Row],
@@ -203,8 +197,8 @@ def report(
     for row in todo:
         cell = row.cells[0]
         lines[row_label(cell, row.own)] = {
-            'here': _rank1(ours.get(cell, [])),
-            'evidence': _rank1(committed.get(cell, [])),
+            'here': str(contrast_interval(ours, {cell: 1})),
+            'evidence': str(contrast_interval(committed, {cell: 1})),
             'paper': paper_numbers(cell).get('rank1', ''),
         }
     return pd.DataFrame.from_dict(lines, orient='index')
