@@ -32,7 +32,7 @@ from .unet import load_unet
 
 # %% ../../nbs/paper/05a_masked_or_not.ipynb #md000006
 # m_0 of eq. D2
-HALF = 0.9
+HALF = 0.6
 
 
 def window_score(
