@@ -59,6 +59,10 @@ class TestFaces(Section):
     identities: Annotated[int, Field(ge=2, le=10_000_000)]
     full: Index
     masked: Index
+    # more masked ones of each, with types of mask that no training shows
+    rare: Index = 0
+    # determines the test identities; the seed of the world where it is left out
+    seed: Index | None = None
 
 # %% ../nbs/library/01b_schema.ipynb #schm0008
 MOST_BYTES = 1e13
@@ -82,7 +86,7 @@ class World(Section):
     def _fits_on_a_disk(self) -> 'World':
         images = sum(part.identities * part.images for part in (self.casia, self.vggface2))
         images += self.seg.images + self.wear.images
-        images += self.rec.identities * (self.rec.full + self.rec.masked)
+        images += self.rec.identities * (self.rec.full + self.rec.masked + self.rec.rare)
         n_bytes = 3 * images * self.size**2
         if n_bytes > MOST_BYTES:
             raise ValueError(

@@ -61,6 +61,11 @@ class _Planner:
             return []
         return [self.add('data', f'draw {part}', (part,), kind=f'data {part}') for part in parts]
 
+    def test(self) -> list[str]:
+        "Draw the test identities"
+        rare = self.study.drawn and self.study.preset.world.rec.rare
+        return self.data('mfsr_rec', *(['mfsr_rare'] if rare else []))
+
     def segmenter(self) -> list[str]:
         "Train the segmentation network"
         return [self.add('segmenter', 'S', needs=self.data('casia', 'mfsr_seg', 'mfsr_wear'))]
@@ -74,7 +79,7 @@ class _Planner:
 
     def softmax(self, train: str, seed: int) -> list[str]:
         "Train the Softmax model on full faces"
-        needs = [*self.data(train, 'mfsr_rec'), *self.start(train, seed)]
+        needs = [*self.data(train), *self.test(), *self.start(train, seed)]
         name, kind = f'Softmax on full faces of {train}, seed {seed}', f'softmax {train}'
         return [self.add('softmax', name, (train, seed), needs, kind, seed)]
 
@@ -99,7 +104,7 @@ class _RowPlanner(_Planner):
 
     def run(self, row: Row, seed: int) -> None:
         "Train and measure a row"
-        needs = [*self.data(row.train, 'mfsr_rec')]
+        needs = [*self.data(row.train), *self.test()]
         masks = self.masks(row, seed)
         needs += [*self.start(row.train, seed), *masks]
         if (row.loss, row.masks) == ('softmax', ''):

@@ -22,7 +22,7 @@ from ..engine.processes import WorkerPool
 from .head import NOISE_RANGE, HeadMap, noise_pages, round_up
 from .params import FLAGS, flags, prepare
 from .render import landmark_map, project, render
-from .traits import ALIGNED, MASK_TYPES, Framing, face_table
+from .traits import ALIGNED, ALL_MASKS, MASK_TYPES, RARE_MASKS, Framing, face_table
 
 # %% ../../nbs/library/13_world_faces.ipynb #7bac86e3
 @dataclass
@@ -34,7 +34,7 @@ class Face:
     landmarks: np.ndarray  # float32 (68, 2), x and y in pixels, in iBUG's order
     identity: int
     view: int
-    mask_type: str | None  # None or one of `FaceWorld.masks`
+    mask_type: str | None  # None or one of `ALL_MASKS`
     params: dict  # Every number that made it
 
     def _repr_png_(self):
@@ -104,6 +104,7 @@ BATCH_FLAGS = (
     'glasses',
     'hat',
     'valve',
+    'is_respirator',
     'is_cloth',
     'is_n95',
     'is_surgical',
@@ -164,13 +165,13 @@ def draw_faces(
     world: 'FaceWorld',  # What to draw
     ids: np.ndarray,  # (n,) identities
     views: np.ndarray,  # (n,) views
-    masks: list,  # None or one of `FaceWorld.masks`, for each face
+    masks: list,  # None or one of `ALL_MASKS`, for each face
     change: dict,  # Parameters to set by hand: name -> (n,)
 ) -> RenderedFaces:
     "`FaceWorld.faces` in this process"
     if not len(ids):
         return _empty_faces(world, ids, views, masks, {})
-    types = np.array([-1.0 if mask is None else MASK_TYPES.index(mask) for mask in masks])
+    types = np.array([-1.0 if mask is None else ALL_MASKS.index(mask) for mask in masks])
     table = world.table(ids.tolist(), views.tolist(), types, change)
     faces = _empty_faces(world, ids, views, masks, table)
     with _one_thread(world.device.type == 'cpu'):
@@ -237,8 +238,8 @@ def _masks_of(masks, n):
     masks = [masks] * n if masks is None or isinstance(masks, str) else list(masks)
     if len(masks) != n:
         raise InputError(f'{len(masks)} masks for {n} faces: give one for each, or one for all')
-    if unknown := [mask for mask in masks if mask is not None and mask not in MASK_TYPES]:
-        names = ', '.join(MASK_TYPES)
+    if unknown := [mask for mask in masks if mask is not None and mask not in ALL_MASKS]:
+        names = ', '.join(ALL_MASKS)
         raise InputError(f'unknown mask {unknown[0]!r}: use None or one of {names}')
     return masks
 
@@ -254,6 +255,7 @@ class FaceWorld:
     "Drawn faces: (seed, identity, view) names a photograph, with or without a mask"
 
     masks = MASK_TYPES
+    rare_masks = RARE_MASKS
     # Scales of the differences between identities above and under the mask
     upper = 1.25
     lower = 1.25
@@ -322,7 +324,7 @@ class FaceWorld:
         self,
         identities: np.ndarray | list | int,  # (n,) or one for all
         views: np.ndarray | list | int,  # (n,) or one for all
-        masks: list | str | None = None,  # None or one of `FaceWorld.masks`: one for all or (n,)
+        masks: list | str | None = None,  # None or one of `ALL_MASKS`: one for all or (n,)
         **change,  # Parameters to set by hand, see `Face.params`: name=number or (n,) numbers
     ) -> RenderedFaces:
         "A batch of photographs; raises `InputError` for what cannot be drawn"
@@ -342,7 +344,7 @@ class FaceWorld:
         self,
         identity: int,  # From 0
         view: int = 0,  # From 0
-        mask: str | None = None,  # None or one of `FaceWorld.masks`
+        mask: str | None = None,  # None or one of `ALL_MASKS`
         **change,  # Parameters to set by hand: name=number
     ) -> Face:
         "One photograph"

@@ -229,6 +229,7 @@ FLAGS = (
     'is_n95',
     'is_surgical',
     'is_cloth',
+    'is_respirator',
     'valve',
 )
 

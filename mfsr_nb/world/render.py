@@ -303,7 +303,7 @@ def _draw_neck(face, X, Y, image):
     light = light * (1 - 0.55 * smooth((1.75 - Y) / 0.75))
     inside = smooth_ramp(1 - across.abs(), face.edge_width * 2)
     below_head = smooth_ramp(Y - face.neck_y - 0.35, 0.3)
-    paint(image, inside * below_head, face.skin * light[:, None])
+    paint(image, inside * below_head, face.neck_c * light[:, None])
     return facing
 
 # %% ../../nbs/library/12_world_render.ipynb #12m00005

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TRAITS', 'STYLES', 'STYLE_WEIGHTS_MALE', 'STYLE_WEIGHTS_FEMALE', 'OCCASION_COLORS', 'ORIENTATIONS', 'ALIGNED',
-           'LOOSE', 'SCENERY', 'MASK_TYPES', 'HAIR_STYLES', 'Trait', 'identity_table', 'occasion_table', 'Orientation',
-           'Framing', 'view_table', 'mask_table', 'HairStyle', 'hair_table', 'face_table']
+           'LOOSE', 'SCENERY', 'MASK_TYPES', 'RARE_MASKS', 'ALL_MASKS', 'HAIR_STYLES', 'Trait', 'identity_table',
+           'occasion_table', 'Orientation', 'Framing', 'view_table', 'mask_table', 'HairStyle', 'hair_table',
+           'face_table']
 
 # %% ../../nbs/library/10_world_traits.ipynb #2285ee4f
 from dataclasses import dataclass
@@ -348,6 +349,9 @@ def view_table(
 
 # %% ../../nbs/library/10_world_traits.ipynb #10a0mas0
 MASK_TYPES = ('surgical', 'n95', 'cloth', 'black')
+# Only in tests
+RARE_MASKS = ('gaiter', 'bandana', 'respirator')
+ALL_MASKS = MASK_TYPES + RARE_MASKS
 
 
 def _mask_shape(draw, low, surgical, n95, cloth, black):
@@ -367,7 +371,20 @@ def _mask_shape(draw, low, surgical, n95, cloth, black):
     return table
 
 
-def _mask_look(draw, n95):
+def _rare_shape(gaiter, bandana, respirator):
+    "What a rare mask adds to the shape of a mask"
+    return dict(
+        m_bot=gaiter * 1.0 + bandana * 0.8 - respirator * 0.06,
+        m_w=gaiter * 0.6 + bandana * 0.3 - respirator * 0.28,
+        m_peak=respirator * 0.10,
+        m_drop=respirator * 0.25 - gaiter * 0.10 - bandana * 0.08,
+        m_rise=bandana * 0.7 + respirator * 0.10 - gaiter * 0.46,
+        m_bulge=respirator * 0.06 - gaiter * 0.09 - bandana * 0.04,
+        m_lift=respirator * 0.015,
+    )
+
+
+def _mask_look(draw, n95, tied):
     "Color, pattern, pleats, valve and straps"
     return dict(
         m_hue=draw.uniform(),
@@ -380,23 +397,29 @@ def _mask_look(draw, n95):
         valve=n95 * draw.chance(0.4),
         m_strap=draw.uniform(),
         # opacity of the straps at either side
-        strap_left=1 + 0 * n95,
-        strap_right=1 + 0 * n95,
+        strap_left=1 - tied,
+        strap_right=1 - tied,
     )
 
 # %% ../../nbs/library/10_world_traits.ipynb #b9569343
 def mask_table(
     keys: list,  # `(seed, 4, identity, view, type + 1)` tuples
-    types: np.ndarray,  # (n,) float: index into `MASK_TYPES`, -1 for no mask
+    types: np.ndarray,  # (n,) float: index into `ALL_MASKS`, -1 for no mask
 ) -> dict:
     "One mask on one face: where it lies, how it bulges, how it looks: name -> (n,)"
     draw = KeyedRandomTable(keys)
-    table = {f'is_{name}': (types == i) * 1.0 for i, name in enumerate(MASK_TYPES)}
-    kinds = {name: table[f'is_{name}'] for name in MASK_TYPES}
+    is_type = {name: (types == i) * 1.0 for i, name in enumerate(ALL_MASKS)}
+    table = {f'is_{name}': is_type[name] for name in (*MASK_TYPES, 'gaiter', 'respirator')}
     table['worn'] = (types >= 0) * 1.0
     table['m_low'] = draw.chance(0.09)
-    table.update(_mask_shape(draw, table['m_low'], **kinds))
-    table.update(_mask_look(draw, table['is_n95']))
+    common = {name: is_type[name] for name in MASK_TYPES}
+    table.update(_mask_shape(draw, table['m_low'], **common))
+    for name, added in _rare_shape(**{name: is_type[name] for name in RARE_MASKS}).items():
+        table[name] = table[name] + added
+    tied = is_type['gaiter'] + is_type['bandana']
+    table.update(_mask_look(draw, table['is_n95'], tied))
+    # tied ones are of printed cloth, too
+    table['is_cloth'] = table['is_cloth'] + tied
     return table
 
 # %% ../../nbs/library/10_world_traits.ipynb #8d371a3f
@@ -549,7 +572,7 @@ def face_table(
     seed: int,  # Names the world
     ids: list,  # (n,) identities, integers from 0
     views: list,  # (n,) views, integers from 0
-    types: np.ndarray | None = None,  # (n,) index into `MASK_TYPES`, -1 for no mask
+    types: np.ndarray | None = None,  # (n,) index into `ALL_MASKS`, -1 for no mask
     spread: float = 1.0,  # Scale of the variation of the views
     framing: Framing = ALIGNED,  # How faces lie in their crops
     change: dict | None = None,  # Parameters to set: name -> number or (n,)

@@ -27,7 +27,7 @@ from ..presets import settings
 from ..schema import World
 from .faces import FaceWorld, drawing_pool, join_faces
 from .keyed import keyed_numbers
-from .traits import ALIGNED, LOOSE, Framing
+from .traits import ALIGNED, LOOSE, RARE_MASKS, Framing
 from .wearing import WEARING, wearing_faces
 
 # %% ../../nbs/library/14_world_write.ipynb #68b121de
@@ -50,11 +50,12 @@ class Part(NamedTuple):
     rows: pd.DataFrame  # One row for each image
     spread: float  # Scale of the differences between views
     framing: Framing  # How faces lie in their crops
+    seed: int | None = None  # Of its faces; None: that of the world
 
 
-def _mask_names(seed, identities, views):
+def _mask_names(seed, identities, views, shares=MASK_SHARE):
     "The type of mask on each photograph of a masked set"
-    edges, names = np.cumsum(list(MASK_SHARE.values())), list(MASK_SHARE)
+    edges, names = np.cumsum(list(shares.values())), list(shares)
     # The second uniform of the sixth stream of a view chooses its mask.
     chosen = [keyed_numbers(seed, 6, i, j)[0][1] for i, j in zip(identities, views)]
     index = np.searchsorted(edges, chosen).clip(0, len(names) - 1)
@@ -129,17 +130,37 @@ def _wear_part(world):
 
 def _rec_part(world):
     "Test identities: their first views without, the others with a mask"
-    n_full = world.rec.full
+    n_full, seed = world.rec.full, _rec_seed(world)
     identities, views = _grid(world.rec.identities, n_full + world.rec.masked)
     numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
     names = [f'{i + 1:04d}' for i in identities]
     paths, masks = [], []
-    for name, view, mask in zip(names, views, _mask_names(world.seed, numbers, views)):
+    for name, view, mask in zip(names, views, _mask_names(seed, numbers, views)):
         is_full = view < n_full
         file = f'full/{view + 1}.jpg' if is_full else f'masked/{view - n_full + 1}.jpg'
         paths.append(f'{name}/{file}')
         masks.append(None if is_full else mask)
-    return Part(_table(paths, names, numbers, views, masks), 1.0, ALIGNED)
+    return Part(_table(paths, names, numbers, views, masks), 1.0, ALIGNED, seed)
+
+
+def _rec_seed(world):
+    "What determines the test identities"
+    return world.seed if world.rec.seed is None else world.rec.seed
+
+# %% ../../nbs/library/14_world_write.ipynb #14a0rare
+def _rare_part(world):
+    "Test identities in masks that no training shows"
+    first, seed = world.rec.full + world.rec.masked, _rec_seed(world)
+    identities, views = _grid(world.rec.identities, world.rec.rare)
+    numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
+    names = [f'{i + 1:04d}' for i in identities]
+    paths = [
+        f'{name}/masked/{world.rec.masked + view + 1}.jpg' for name, view in zip(names, views)
+    ]
+    views = [first + view for view in views]
+    shares = dict.fromkeys(RARE_MASKS, 1 / len(RARE_MASKS))
+    masks = _mask_names(seed, numbers, views, shares)
+    return Part(_table(paths, names, numbers, views, masks), 1.0, ALIGNED, seed)
 
 # %% ../../nbs/library/14_world_write.ipynb #14a0wpar
 def world_parts(
@@ -158,6 +179,7 @@ def world_parts(
         mfsr_seg=_seg_part(world),
         mfsr_wear=_wear_part(world),
         mfsr_rec=_rec_part(world),
+        **(dict(mfsr_rare=_rare_part(world)) if world.rec.rare else {}),
         casia_true=casia_true,
     )
 
@@ -236,6 +258,8 @@ MIN_IMAGES_FOR_PROCESSES = 1500
 def _shards(root, name, part, size, options):
     "The shards of a part, with `size` images each"
     world = dict(options, spread=part.spread, framing=part.framing)
+    if part.seed is not None:
+        world['seed'] = part.seed
     for number, start in enumerate(range(0, len(part.rows), size)):
         rows = part.rows.iloc[start : start + size].reset_index(drop=True)
         yield Shard(root, name, number, rows, world)
