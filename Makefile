@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test check render readme lab docs bench stream faults wheel hooks clean
+.PHONY: help install reproduce test check render recheck readme lab docs bench stream faults wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ check: $(STAMP)  ## only the quick part of test: library and README in step, out
 
 render: $(STAMP)  ## execute notebooks again in a real kernel, outputs saved in place (NB=...)
 	python tools/render.py $(NB)
+
+recheck: $(STAMP)  ## execute the results pages and the front page: they must show what the registry gives (NB=...)
+	python tools/render.py --compare $(or $(NB),nbs/results/*.ipynb nbs/index.ipynb)
 
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
 	python tools/readme.py

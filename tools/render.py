@@ -6,7 +6,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -178,13 +179,35 @@ def render(path: Path, flags: list[str], timeout: int) -> str:
     return f'{state}, {time.time() - start:.1f} s'
 
 
-def render_all(paths: list[Path], flags: list[str], timeout: int) -> int:
-    "Execute notebooks one after the other; returns how many failed"
+def first_difference(stored: NotebookNode, new: NotebookNode) -> str:
+    "Where the texts that a cell shows differ; '' where they are equal (pictures are not compared)"
+    before, now = (
+        '\n'.join(text for output in cell.get('outputs', ()) for text in output_texts(output))
+        for cell in (stored, new)
+    )
+    for old, line in zip_longest(before.split('\n'), now.split('\n'), fillvalue='(nothing)'):
+        if old != line:
+            return f'cell {new.id} shows\n  {line.strip()}\nand the page has\n  {old.strip()}'
+    return ''
+
+
+def compare(path: Path, flags: list[str], timeout: int) -> str:
+    "Execute one notebook and raise RuntimeError where it shows another text than it has stored"
+    start, stored = time.time(), nbformat.read(path, as_version=4)
+    new = nbformat.reads(executed(path, flags, timeout), as_version=4)
+    found = filter(None, map(first_difference, stored.cells, new.cells))
+    if found := '\n'.join(found):
+        raise RuntimeError(f'{found}\n`python tools/render.py {short_name(path)}` stores it')
+    return f'as stored, {time.time() - start:.1f} s'
+
+
+def render_all(paths: list[Path], what: Callable, flags: list[str], timeout: int) -> int:
+    "Render or compare notebooks one after the other; returns how many failed"
     failed = 0
     for path in paths:
         print(f'{short_name(path)}: ', end='', flush=True)
         try:
-            print(render(path, flags, timeout), flush=True)
+            print(what(path, flags, timeout), flush=True)
         except Exception as error:
             failed += 1
             print(f'FAILED, not saved\n{error}', flush=True)
@@ -204,6 +227,11 @@ def arguments() -> argparse.Namespace:
         'the page); cells with other flags keep the outputs they have',
     )
     parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='save nothing; fail where a page shows another text than it has stored',
+    )
+    parser.add_argument(
         '--timeout', type=int, default=1800, help='seconds for one cell (default: 1800)'
     )
     return parser.parse_args()
@@ -217,7 +245,9 @@ def main() -> None:
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     with tempfile.TemporaryDirectory() as profile:
         os.environ['IPYTHONDIR'] = profile
-        failed = render_all(notebooks(options.notebooks), options.flags.split(), options.timeout)
+        what = compare if options.compare else render
+        how = options.flags.split(), options.timeout
+        failed = render_all(notebooks(options.notebooks), what, *how)
     sys.exit(bool(failed))
 
 
