@@ -217,6 +217,8 @@ def main() -> None:
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     with tempfile.TemporaryDirectory() as profile:
         os.environ['IPYTHONDIR'] = profile
+        # the guard of the notebooks themselves allows what is asked for here
+        os.environ['MFSR_FLAGS'] = options.flags
         failed = render_all(notebooks(options.notebooks), options.flags.split(), options.timeout)
     sys.exit(bool(failed))
 
