@@ -16,4 +16,5 @@ def clean_before_saving(model: dict, path: str, contents_manager: Any, **_: Any)
         clean_jupyter(path=file, model=model)
 
 
-c.ContentsManager.pre_save_hook = clean_before_saving  # noqa: F821
+# Jupyter gives this file its settings as `c`
+globals()['c'].ContentsManager.pre_save_hook = clean_before_saving

@@ -12,6 +12,7 @@ import time
 import zipfile
 from configparser import ConfigParser
 from email import message_from_bytes
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,9 +86,9 @@ def install(uv: Path, python: str, wheel: Path, environment: Path) -> Path:
 
 
 def gigabytes(folders: list[Path]) -> float:
-    "Size of the files in folders, a hard link as its file"
-    files = (file for folder in folders for file in folder.rglob('*') if file.is_file())
-    return sum(file.stat().st_size for file in files) / 1e9
+    "Size of the files in folders"
+    files = chain.from_iterable(folder.rglob('*') for folder in folders)
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e9
 
 
 def print_size(environment: Path) -> None:
