@@ -3,9 +3,12 @@
 PRESET ?= mini
 PYTHON ?= python3
 ARGS ?=
+# cpu: PyTorch without CUDA; empty: what the package index has for this machine
+TORCH ?=
 BIN := $(CURDIR)/.venv/bin
 UV := $(shell command -v uv || echo $(CURDIR)/.uv/bin/uv)
 STAMP := .venv/.installed
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt $(addprefix --torch-backend=,$(TORCH))
 export PATH := $(BIN):$(PATH)
 # two thread pools that spin on two cores are many times slower than one that waits
 export OMP_WAIT_POLICY := passive
@@ -16,7 +19,7 @@ export OMP_WAIT_POLICY := passive
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-install: $(STAMP)  ## make .venv with everything pinned in constraints.txt
+install: $(STAMP)  ## make .venv with everything pinned in constraints.txt (TORCH=cpu: without CUDA)
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("mfsr_nb needs Python 3.10 or newer, this is "+sys.version.split()[0]+": make PYTHON=python3.11 install" if sys.version_info < (3,10) else 0)'
@@ -24,10 +27,13 @@ $(UV):
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 # facenet-pytorch carries the weights of MTCNN; its own pins are too old for any current torch
-$(STAMP): constraints.txt settings.ini setup.py pyproject.toml | $(UV)
+# JupyterLab of this environment saves notebooks clean, whether there is git or not
+$(STAMP): constraints.txt settings.ini setup.py pyproject.toml tools/jupyter_server_config.py | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt --no-deps facenet-pytorch
+	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps facenet-pytorch
+	@mkdir -p .venv/etc/jupyter
+	@cp tools/jupyter_server_config.py .venv/etc/jupyter/
 	@touch $@
 
 reproduce: $(STAMP)  ## the main job: the paper's tables on the embedded face world (PRESET=mini, smoke, gpu, paper)
@@ -48,8 +54,8 @@ recheck: $(STAMP)  ## execute the results pages and the front page: they must sh
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
 	python tools/readme.py
 
-lab: $(STAMP)  ## JupyterLab on the notebooks
-	jupyter lab --notebook-dir=nbs
+lab: $(STAMP)  ## JupyterLab on the notebooks (ARGS="--no-browser --port 8889")
+	jupyter lab --notebook-dir=nbs $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, otherwise Sphinx)
 	python tools/docs.py $(ARGS)
@@ -66,7 +72,7 @@ faults: $(STAMP)  ## kill, fill, damage and exchange: what the commands do (root
 wheel: $(STAMP)  ## build the package, install it alone with the newest dependencies, and use it
 	python tools/wheel_check.py --uv $(UV)
 
-hooks: $(STAMP)  ## nbdev's git hooks: clean diffs and merges of notebooks
+hooks: $(STAMP)  ## nbdev's git hooks: merges of notebooks, trust after a pull
 	nbdev_install_hooks
 
 clean:  ## remove everything that can be made again (.venv, runs, site)

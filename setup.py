@@ -55,6 +55,7 @@ setup(
     package_data={
         library: [
             'py.typed',
+            'data/*.csv',
             'presets/*.yaml',
             'weights/SHA256SUMS',
             'weights/*/*',

@@ -53,12 +53,20 @@ def print_left_out(
 
 # %% ../nbs/library/59a_cli_data.ipynb #clid0011
 def _masked_estimate(segmentation: str, device: str, batch: int) -> Callable | None:
-    "table -> P(masked), by a network of the user or by that of the package; None: not wanted"
+    """table -> P(masked), by a network of the user or by that of the package; None: not wanted
+
+    The network is loaded, and torch imported, when there are faces to look at."""
     if segmentation == 'none':
         return None
-    from mfsr_nb.masks.masked_domain import MaskedEstimate
+    if segmentation and not Path(segmentation).is_file():
+        raise InputError(f'{segmentation}: no such file: give the weights that mfsr_gan wrote')
 
-    return MaskedEstimate(segmentation or None, device, batch)
+    def probability(table: Any) -> Any:
+        from mfsr_nb.masks.masked_domain import MaskedEstimate
+
+        return MaskedEstimate(segmentation or None, device, batch)(table)
+
+    return probability
 
 # %% ../nbs/library/59a_cli_data.ipynb #970c6f00
 @command
@@ -178,7 +186,7 @@ def mfsr_align(
     "Align faces to the template of a network; turned pictures and small faces included"
     from mfsr_nb.data.align import align_folder
     from mfsr_nb.data.dataset import read, summary
-    from mfsr_nb.data.find_faces import Search
+    from mfsr_nb.data.face_search import Search
 
     check_number('batch_size', batch_size, 1, '1 or more')
     print(summary(read(src, skip_bad), src), file=sys.stderr)
@@ -213,16 +221,17 @@ def mfsr_world(
     batch_size: int = 0,
 ) -> None:
     "Draw the procedural data sets: full and masked faces with segmentation and landmarks"
-    from mfsr_nb.engine.devices import pick_device
     from mfsr_nb.presets import load_preset
-    from mfsr_nb.world.write import write_world
 
     check_number('batch_size', batch_size, 0, '1 or more')
-    settings, device = load_preset(preset, set), str(pick_device(device))
-    if settings.world is None:
+    world = load_preset(preset, set).world
+    if world is None:
         raise InputError(f'preset {preset!r} has no face world: use smoke, mini or gpu')
+    from mfsr_nb.engine.devices import pick_device
+    from mfsr_nb.world.write import write_world
+
     chosen = parts.split(',') if parts else None
-    write_world(dest, settings.world, chosen, device=device, batch=batch_size)
+    write_world(dest, world, chosen, device=str(pick_device(device)), batch=batch_size)
     print(f'{dest}: the face world of preset {preset}')
 
 # %% ../nbs/library/59a_cli_data.ipynb #a6000006
@@ -242,7 +251,7 @@ def _print_masked(dest: str, method: str, done: int, left_out: Sequence[str]) ->
 # %% ../nbs/library/59a_cli_data.ipynb #clid0015
 def _rules(no_face: str, masked_already: str, looks: bool, estimate: tuple) -> Callable:
     "What `mfsr_mask` leaves out: table -> `Chosen`; `estimate` are arguments of the estimate"
-    from mfsr_nb.masks.masked_domain import choose_bare_faces
+    from mfsr_nb.masks.bare_faces import choose_bare_faces
 
     masked = _masked_estimate(*estimate) if looks and masked_already != 'keep' else None
     rules = dict(no_face=no_face, masked=masked, masked_already=masked_already)

@@ -30,7 +30,7 @@ from .engine.files import atomic_write
 from .engine.weights import read_header, weights_hash
 from .generators.gan_training import load_generator
 from .generators.networks import images_to_tensor
-from .masks.unet import UNet, load_unet, mask_probability
+from .masks.unet_network import UNet, load_unet, mask_probability
 from .model_card import UNKNOWN, read_card
 from .recognition.backbones import first_line
 from .recognition.recognizer import Recognizer, embed_pixels, load_recognizer

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Axes', 'Figure', 'COLORS', 'GOOD', 'BAD', 'NEUTRAL', 'MARKERS', 'DPI', 'STYLE', 'GAP', 'TEXT', 'style', 'in_style',
-           'palette', 'figure', 'axes_or_new', 'figure_bytes', 'show', 'image_sheet', 'tint', 'heat', 'mark',
-           'plot_curves', 'plot_bars', 'forest_plot', 'plot_paired_differences', 'plot_histograms', 'plot_embedding',
-           'heat_map']
+           'palette', 'figure', 'axes_or_new', 'figure_bytes', 'page_image', 'show', 'image_sheet', 'tint', 'heat',
+           'mark', 'plot_curves', 'plot_bars', 'forest_plot', 'plot_paired_differences', 'plot_histograms',
+           'plot_embedding', 'heat_map']
 
 # %% ../nbs/library/plots.ipynb #p0000004
 import functools
@@ -132,17 +132,28 @@ def _holds_photos(drawing: Any) -> bool:
     return any(np.ndim(image.get_array()) == 3 for image in images)
 
 
+def page_image(
+    drawing: Any,  # a figure, axes, or an array of axes
+    photo: bool | None = None,  # as JPEG? None: where it holds a color image
+    quality: int = 85,  # of a JPEG, up to 95
+) -> Any:  # IPython's Image
+    "The drawing as what a page shows"
+    from IPython.display import Image
+
+    photo = _holds_photos(drawing) if photo is None else photo
+    kind = 'jpeg' if photo else 'png'
+    return Image(figure_bytes(drawing, kind, quality), format=kind)
+
+
 def show(
     drawing: Any,  # a figure, axes, or an array of axes
     photo: bool | None = None,  # as JPEG? None: where it holds a color image
     quality: int = 85,  # of a JPEG, up to 95
 ) -> None:
     "Put the drawing on the page, once, whichever backend matplotlib uses"
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    photo = _holds_photos(drawing) if photo is None else photo
-    kind = 'jpeg' if photo else 'png'
-    display(Image(figure_bytes(drawing, kind, quality), format=kind))
+    display(page_image(drawing, photo, quality))
 
 # %% ../nbs/library/plots.ipynb #p0000016
 # inches between images, and of a line of text

@@ -21,11 +21,13 @@ os.environ.update(
 import numpy as np
 
 import bench_data as data
+import bench_startup as commands
 import bench_training as training
 from common import ROOT, write
 
 HEAD = ('what', 'ours', 'against', 'theirs', 'ratio (min to max)', 'note')
 BENCHES = dict(
+    startup=commands.startup,
     world=data.world,
     decoding=data.decoding,
     recordio=data.recordio,

@@ -583,7 +583,7 @@ def segmentation_speed(x: object) -> Rows:
     import torch
     from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-    from mfsr_nb.masks.unet import UNet
+    from mfsr_nb.masks.unet_network import UNet
     from mfsr_nb.presets import load_preset
 
     settings = load_preset('mini').segmentation
@@ -758,7 +758,7 @@ def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
     from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss
     from mfsr_nb.generators.pipeline import Classifier, with_steps
     from mfsr_nb.generators.unpaired import gan_dls
-    from mfsr_nb.masks.unet import UNet
+    from mfsr_nb.masks.unet_network import UNet
     from mfsr_nb.presets import load_preset
     from mfsr_nb.recognition.recognizer import Recognizer
 

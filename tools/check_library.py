@@ -38,7 +38,7 @@ TIERS = (
     ('model_card', 'export'),
     ('study',),
     ('command', 'cli_data', 'cli_train', 'cli', 'cli_export', 'cli_faces'),
-    ('start_page', 'cli_start', 'testing', 'testing_processes'),
+    ('start_page', 'cli_start', 'testing', 'testing_processes', 'notebook_flags', 'widgets'),
 )
 TIER_OF = {}
 for number, wings in enumerate(TIERS):

@@ -34,7 +34,7 @@ from mfsr_nb.generators.pipeline import (
     unpaired_masked_images,
 )
 from mfsr_nb.masks.generator_report import report_folder
-from mfsr_nb.masks.unet import load_unet, mask_probability
+from mfsr_nb.masks.unet_network import load_unet, mask_probability
 from mfsr_nb.presets import config_hash, load_preset, settings
 from mfsr_nb.protocol.metrics import retrieval
 from mfsr_nb.recognition.recognizer import (

@@ -42,7 +42,8 @@ from mfsr_nb.generators.gan import CycleGAN, CycleLoss
 from mfsr_nb.generators.gan_training import build_generator
 from mfsr_nb.generators.iamgan import IAMGAN, IAMLoss, train_iamgan
 from mfsr_nb.generators.pipeline import Classifier, generator_settings, with_steps
-from mfsr_nb.masks.unet import UNet, train_unet
+from mfsr_nb.masks.unet import train_unet
+from mfsr_nb.masks.unet_network import UNet
 from mfsr_nb.presets import changed, load_preset, settings
 from mfsr_nb.recognition.dfm import train_partial
 from mfsr_nb.recognition.recognizer import Recognizer, loss_settings

@@ -32,14 +32,8 @@ from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import make_segmenter, match_framing, unpaired_masked_images
 from mfsr_nb.masks.generator_report import report_folder, write_generator_report
 from mfsr_nb.masks.mask_folder import mask_folder
-from mfsr_nb.masks.unet import (
-    UNet,
-    evaluate_unet,
-    load_unet,
-    mask_probability,
-    open_label,
-    read_seg,
-)
+from mfsr_nb.masks.unet import evaluate_unet, open_label, read_seg
+from mfsr_nb.masks.unet_network import UNet, load_unet, mask_probability
 from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set

@@ -179,13 +179,17 @@ def render(path: Path, flags: list[str], timeout: int) -> str:
     return f'{state}, {time.time() - start:.1f} s'
 
 
+def shown_lines(cell: NotebookNode) -> Iterator[str]:
+    "The lines of all texts that a cell shows"
+    for output in cell.get('outputs', ()):
+        for text in output_texts(output):
+            yield from text.split('\n')
+
+
 def first_difference(stored: NotebookNode, new: NotebookNode) -> str:
     "Where the texts that a cell shows differ; '' where they are equal (pictures are not compared)"
-    before, now = (
-        '\n'.join(text for output in cell.get('outputs', ()) for text in output_texts(output))
-        for cell in (stored, new)
-    )
-    for old, line in zip_longest(before.split('\n'), now.split('\n'), fillvalue='(nothing)'):
+    lines = zip_longest(shown_lines(stored), shown_lines(new), fillvalue='(nothing)')
+    for old, line in lines:
         if old != line:
             return f'cell {new.id} shows\n  {line.strip()}\nand the page has\n  {old.strip()}'
     return ''
@@ -245,6 +249,8 @@ def main() -> None:
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     with tempfile.TemporaryDirectory() as profile:
         os.environ['IPYTHONDIR'] = profile
+        # the guard of the notebooks themselves allows what is asked for here
+        os.environ['MFSR_FLAGS'] = options.flags
         what = compare if options.compare else render
         how = options.flags.split(), options.timeout
         failed = render_all(notebooks(options.notebooks), what, *how)

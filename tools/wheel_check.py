@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from configparser import ConfigParser
 from email import message_from_bytes
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,7 @@ REQUIRED = (
     'mfsr_nb/weights/photos-112-S/weights.safetensors',
     'mfsr_nb/weights/world-112-iamgan/model_card.md',
     'mfsr_nb/_modidx.py',
+    'mfsr_nb/data/mean_head.csv',
     'mfsr_nb/world/faces.py',
 )
 
@@ -82,6 +85,20 @@ def install(uv: Path, python: str, wheel: Path, environment: Path) -> Path:
     return inside
 
 
+def gigabytes(folders: list[Path]) -> float:
+    "Size of the files in folders"
+    files = chain.from_iterable(folder.rglob('*') for folder in folders)
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e9
+
+
+def print_size(environment: Path) -> None:
+    "What the environment takes on the disk, and how much of it is CUDA"
+    cuda = [*environment.glob('lib/*/site-packages/nvidia')]
+    cuda += environment.glob('lib/*/site-packages/triton')
+    total, own = gigabytes([environment]), gigabytes(cuda)
+    print(f'the environment takes {total:.1f} GB, {own:.1f} GB of it for CUDA')
+
+
 def mask_folder(python: Path, folder: Path) -> None:
     "Draw a few faces and mask them with the package's generator: nothing is trained"
     preset = folder / 'few.yaml'
@@ -106,7 +123,10 @@ def main() -> None:
         folder = Path(temporary)
         wheel = build_wheel(options.uv, folder)
         check_extras(wheel)
+        start = time.monotonic()
         python = install(options.uv, options.python, wheel, folder / 'env')
+        print(f'{options.python}: installed in {time.monotonic() - start:.0f} s')
+        print_size(folder / 'env')
         run(python, '-I', ROOT / 'tools' / 'wheel_use.py', ROOT, cwd=folder)
         mask_folder(python, folder)
         for command in sorted(python.parent.glob('mfsr*')):

@@ -21,8 +21,7 @@ from pydantic import Field
 
 from ..core import InputError, progress
 from .dataset import open_pixels, read_bytes
-from .find_faces import DEFAULT_SEARCH, FoundFaces, Search, find_faces
-from .mtcnn import load_mtcnn
+from .face_search import DEFAULT_SEARCH, FoundFaces, Search
 from ..engine.files import atomic_write
 from ..engine.json_files import Record, check_record, parse_json
 
@@ -101,6 +100,10 @@ def _groups(
 # %% ../../nbs/library/24b_detections.ipynb #de000017
 def _search(contents, paths, file, device, batch, search):
     "Search pictures; what is found is added to the file at once"
+    # these need torch
+    from mfsr_nb.data.find_faces import find_faces
+    from mfsr_nb.data.mtcnn import load_mtcnn
+
     mtcnn, found = load_mtcnn(device), {}
     bar = progress(range(len(paths)), desc='looking for faces')
     with file.open('a', encoding='utf-8') as lines, ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -7,12 +7,12 @@ __all__ = ['CHANNELS', 'as_image', 'Images', 'as_images']
 
 # %% ../../nbs/library/23a_images.ipynb #im000004
 import io
+import sys
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..core import InputError
@@ -89,6 +89,12 @@ def _array_image(values: np.ndarray, what: str) -> np.ndarray:
     return np.ascontiguousarray(pixels if channels == 3 else np.repeat(pixels, 3, axis=2))
 
 # %% ../../nbs/library/23a_images.ipynb #im000011
+def _is_tensor(image: Any) -> bool:
+    "Is it a tensor? Where torch was not imported, there are none"
+    torch = sys.modules.get('torch')
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
 def _pillow_image(image: Image.Image, what: str) -> np.ndarray:
     "A Pillow image as uint8 (H, W, 3), upright"
     if image.mode == 'RGB' and not image.getexif():
@@ -108,7 +114,7 @@ def as_image(
         return open_pixels(image)
     if isinstance(image, Image.Image):
         return _pillow_image(image, what)
-    if isinstance(image, torch.Tensor):
+    if _is_tensor(image):
         image = image.detach().cpu()
         # numpy has no bfloat16
         image = image.float() if image.is_floating_point() else image
@@ -139,7 +145,7 @@ def _is_many(images):
         return False
     # An array may also hold paths
     of_paths = isinstance(images, np.ndarray) and images.dtype.kind in 'OU'
-    if isinstance(images, (np.ndarray, torch.Tensor)) and not of_paths:
+    if (isinstance(images, np.ndarray) or _is_tensor(images)) and not of_paths:
         return images.ndim == 4
     return hasattr(images, '__iter__')
 

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 # %% ../../nbs/library/22_windows.ipynb #3f94c816
 def integral_images(
@@ -64,6 +63,9 @@ def suppress(
     "Indices that non-maximum suppression keeps in each image, by descending score"
     if not len(box):
         return image
+    # torchvision takes as long to import as torch
+    from torchvision.ops import nms
+
     device = box.device
     # Apple's GPUs have no double precision
     place = 'cpu' if box.device.type == 'mps' else device

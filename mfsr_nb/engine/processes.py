@@ -69,10 +69,13 @@ def ignore_interrupt() -> None:
 def one_thread() -> None:
     "In a worker process: one thread for torch and OpenCV, since the other cores have workers too"
     import cv2
-    import torch
 
-    torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # a worker that only decodes or draws images never waits for torch
+    if 'torch' in sys.modules:
+        sys.modules['torch'].set_num_threads(1)
+    else:
+        os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = '1'
 
 # %% ../../nbs/library/31d_processes.ipynb #31d00010
 def _answer(call: bytes) -> bytes:

@@ -15,7 +15,7 @@ from torch import nn
 from ..data.loading import load_pixels
 from .networks import images_to_tensor
 from .pipeline import generator_settings, make_generator
-from ..masks.unet import load_unet, mask_probability
+from ..masks.unet_network import load_unet, mask_probability
 from ..recognition.recognizer import training_set
 
 # %% ../../nbs/library/34a_failed_trainings.ipynb #34at0006

@@ -184,7 +184,7 @@ def _find_generator(weights, method, device):
 
 def _find_segmenter(segmentation, device):
     "x -> map of S, 0 on the mask"
-    from mfsr_nb.masks.unet import keep_map, load_unet
+    from mfsr_nb.masks.unet_network import keep_map, load_unet
 
     if isinstance(segmentation, torch.nn.Module):
         S = segmentation.to(device).eval()

@@ -24,7 +24,7 @@ from ..data.loading import Streamed
 from .gan import CycleGAN, CycleLoss, linear_ramp
 from .gan_training import CycleGANOptions, train_gan
 from .networks import Generator
-from ..masks.unet import keep_map
+from ..masks.unet_network import keep_map
 from ..registries import GENERATORS, Section, register_generator
 from ..schema import Fraction, GeneratorCommon, NotNegative, Positive, Ramp
 

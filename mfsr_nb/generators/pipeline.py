@@ -30,7 +30,8 @@ from .attribute_gans import attribute_gan_settings
 from .gan_training import joined_settings
 from .networks import images_to_tensor
 from .unpaired import zoom
-from ..masks.unet import load_unet, train_unet
+from ..masks.unet import train_unet
+from ..masks.unet_network import load_unet
 from ..presets import changed, settings
 from ..recognition.recognizer import Recognizer, fingerprint, load_recognizer, training_set
 from ..recognition.train import train_recognizer

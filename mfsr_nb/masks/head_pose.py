@@ -15,30 +15,21 @@ import numpy as np
 from ..core import InputError
 from mfsr_nb.data.align import (
     ARCFACE,
+    MEAN_HEAD,
     five_points,
     mean_shape,
     similarity_transform,
     transform_points,
 )
-from ..world.faces import FaceWorld
 
 # %% ../../nbs/paper/16b_head_pose.ipynb #b0000007
 @lru_cache
-def mean_head(
-    n: int = 24,  # Drawn faces to average
-) -> np.ndarray:
+def mean_head() -> np.ndarray:
     "Landmarks of the mean head, (68, 3)"
-    world, yaw = FaceWorld(seed=0, size=64), 0.6
-    front, left, right = (
-        world.faces(range(n), 0, yaw=turn, pitch=0, roll=0, smile=0, open=0).landmarks.astype(float)
-        for turn in (0, -yaw, yaw)
-    )
-    depth = (right - left)[..., 0] / (2 * math.sin(yaw))
-    jaw_width = np.linalg.norm(front[:, 14] - front[:, 2], axis=1, keepdims=True)
-    depth = (depth - depth[:, [2, 14]].mean(1, keepdims=True)) / jaw_width * 2
     shape = mean_shape()
     landmarks = (shape - shape[28]) / np.linalg.norm(shape[14] - shape[2]) * 2
-    return np.c_[landmarks, depth.mean(0).round(3)]
+    depth = np.loadtxt(MEAN_HEAD, delimiter=',', skiprows=1, usecols=2)
+    return np.c_[landmarks, depth]
 
 
 def turn_points(

@@ -24,7 +24,7 @@ from ..data.dataset import open_pixels
 from ..data.readers import landmarks
 from ..data.squares import points_to_square
 from ..engine.modes import evaluation_mode
-from ..masks.unet import mask_probability
+from ..masks.unet_network import mask_probability
 from ..plots import heat
 from ..protocol.inputs import as_tensor
 from ..protocol.metrics import retrieval

@@ -33,6 +33,8 @@ def _page_environment(study: Study) -> dict[str, str]:
     folder = str(study.dest.resolve())
     environment.update(MFSR_RESULTS=folder, MFSR_STUDY=folder)
     environment.update(MFSR_PRESET=study.preset.name, MFSR_KIND=study.kind)
+    # a page of a study is drawn anew in full
+    environment.update(MFSR_FLAGS='slow cuda data')
     if study.test:
         environment['MFSR_TEST'] = str(Path(study.test).resolve())
     return environment

@@ -67,7 +67,7 @@ def _compared(study: Study, model: Any, test: TestSet, loss: str) -> dict:
     given = dict(embedding=phi, identity=table.identity, domain=table.domain)
     return given | dict(path=table.key, matrix=matrix, **numbers)
 
-
+# %% ../../nbs/library/55a_single_run.ipynb #a55meas1
 def measure(
     study: Study,
     model: Any,  # The trained network

@@ -277,7 +277,7 @@ def _decode_test_set(self: Study) -> TestSet:
             write_pairs(path, make_pairs(table.identity, table.domain, **number, **seed), table.key)
     return TestSet(table, pixels, read_pairs(path, table.key))
 
-
+# %% ../../nbs/library/55_study.ipynb #a55rare1
 @patch
 def rare_set(self: Study) -> TestSet | None:
     "The full faces of the test set and masks that no training shows; None where there are none"

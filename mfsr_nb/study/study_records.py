@@ -23,7 +23,7 @@ from mfsr_nb.generators.pipeline import (
     unpaired_masked_table,
 )
 from ..masks.generator_report import report_folder, write_generator_report
-from ..masks.unet import load_unet, mask_probability
+from ..masks.unet_network import load_unet, mask_probability
 from ..presets import config_hash
 from ..recognition.attention import attention_record, write_attention
 from mfsr_nb.recognition.recognizer import (

@@ -145,7 +145,7 @@ def paint_straps(
     head: HeadMap,  # Where to draw
     albedo: torch.Tensor,  # (B, 3, n, n), changed in place
 ) -> None:
-    "Elastic bands from the corners of the mask to the ears; those of an N95 and a respirator go around the head"
+    "Elastic bands from the mask to the ears; of an N95 and a respirator around the head"
     around = face.is_n95 + face.is_respirator
     for side in (-1, 1):
         index, u, v = head.side_window(side, 0.6, 1.75, -0.5, 1.1)

@@ -154,9 +154,7 @@ def _rare_part(world):
     identities, views = _grid(world.rec.identities, world.rec.rare)
     numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
     names = [f'{i + 1:04d}' for i in identities]
-    paths = [
-        f'{name}/masked/{world.rec.masked + view + 1}.jpg' for name, view in zip(names, views)
-    ]
+    paths = [f'{name}/masked/{world.rec.masked + j + 1}.jpg' for name, j in zip(names, views)]
     views = [first + view for view in views]
     shares = dict.fromkeys(RARE_MASKS, 1 / len(RARE_MASKS))
     masks = _mask_names(seed, numbers, views, shares)
