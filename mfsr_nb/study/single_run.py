@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..core import FULL, MASKED, hardware, version_text
-from ..data.dataset import counts
+from ..data.dataset import counts, read
 from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
@@ -46,6 +47,22 @@ def _add_chance_levels(metrics: dict, table: pd.DataFrame) -> None:
         # a full probe is itself left out of the gallery
         matches = table.identity[~masked].map(images_of).to_numpy(int) - 1
         metrics['full-full']['chance'] = chance_level(matches[matches > 0], gallery_size - 1)
+
+# %% ../../nbs/library/55a_single_run.ipynb #a55rare1
+def _rare_set(study: Study) -> TestSet | None:
+    "The full faces of the test set and masks that no training shows; None where there are none"
+    if not study.drawn or not study.preset.world.rec.rare:
+        return None
+    return study.once('rare set', lambda: _decode_rare_set(study))
+
+
+def _decode_rare_set(study: Study) -> TestSet:
+    "Put the full faces of the test set and the rare masks together"
+    table, pixels, _ = study.test_set()
+    is_full = (table.domain == FULL).to_numpy()
+    rare, rare_pixels = study.decode(read(study.data('mfsr_rare'), study.skip_bad))
+    together = pd.concat([table[is_full], rare], ignore_index=True)
+    return TestSet(together, torch.cat([pixels[is_full], rare_pixels]), None)
 
 # %% ../../nbs/library/55a_single_run.ipynb #1150b176
 # Of masks that no training shows
@@ -84,7 +101,7 @@ def measure(
     for name, reading in (('paper', dict(folds='paper')), ('by_pair', dict(by='pair'))):
         found = evaluate(**compared, bootstrap=0, **reading)
         metrics[f'accuracy_{name}'] = found['accuracy']
-    rare = study.rare_set()
+    rare = _rare_set(study)
     if rare is not None:
         found = evaluate(**_compared(study, model, rare, loss), people=True)
         metrics['rare'] = {name: found[name] for name in RARE_METRICS}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 from fastcore.basics import patch
 
 from ..core import FULL, InputError, code_version, version_text
@@ -252,7 +251,7 @@ class TestSet(NamedTuple):
     "The decoded test set with its stored pairs"
 
     table: pd.DataFrame
-    pixels: torch.Tensor  # uint8 (n, S, S, 3)
+    pixels: Any  # uint8 (n, S, S, 3)
     pairs: pd.DataFrame | None  # None: drawn by the protocol
 
 
@@ -276,24 +275,6 @@ def _decode_test_set(self: Study) -> TestSet:
             seed = dict(seed=how.seed, key=table.key)
             write_pairs(path, make_pairs(table.identity, table.domain, **number, **seed), table.key)
     return TestSet(table, pixels, read_pairs(path, table.key))
-
-# %% ../../nbs/library/55_study.ipynb #a55rare1
-@patch
-def rare_set(self: Study) -> TestSet | None:
-    "The full faces of the test set and masks that no training shows; None where there are none"
-    if not self.drawn or not self.preset.world.rec.rare:
-        return None
-    return self.once('rare set', self._decode_rare_set)
-
-
-@patch
-def _decode_rare_set(self: Study) -> TestSet:
-    "Put the full faces of the test set and the rare masks together"
-    table, pixels, _ = self.test_set()
-    is_full = (table.domain == FULL).to_numpy()
-    rare, rare_pixels = self.decode(read(self.data('mfsr_rare'), self.skip_bad))
-    together = pd.concat([table[is_full], rare], ignore_index=True)
-    return TestSet(together, torch.cat([pixels[is_full], rare_pixels]), None)
 
 # %% ../../nbs/library/55_study.ipynb #a550000c
 class RunName(NamedTuple):

@@ -256,8 +256,7 @@ MIN_IMAGES_FOR_PROCESSES = 1500
 def _shards(root, name, part, size, options):
     "The shards of a part, with `size` images each"
     world = dict(options, spread=part.spread, framing=part.framing)
-    if part.seed is not None:
-        world['seed'] = part.seed
+    world |= {} if part.seed is None else dict(seed=part.seed)
     for number, start in enumerate(range(0, len(part.rows), size)):
         rows = part.rows.iloc[start : start + size].reset_index(drop=True)
         yield Shard(root, name, number, rows, world)
