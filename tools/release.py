@@ -25,7 +25,7 @@ from mfsr_nb.data.align import align_folder
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS
-from mfsr_nb.engine.weights import open_tensors, save_tensors
+from mfsr_nb.engine.weights import open_tensors, save_tensors, weights_hash
 from mfsr_nb.generators.attempts import make_generator_that_masks
 from mfsr_nb.generators.gan_training import load_generator
 from mfsr_nb.generators.generated_folder import translate_folder
@@ -157,7 +157,9 @@ def release_segmenter(study: Study, name: Name, options: argparse.Namespace, com
 def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
     "The report of released weights on faces that are masked with them"
     generator, size = load_generator(path), preset.iamgan.image_size
-    faces, method = work / f'faces-{path.parent.name}', generator.config['method']
+    # other weights make other faces
+    faces = work / f'faces-{path.parent.name}-{weights_hash(path)[:6]}'
+    method = generator.config['method']
     translate_folder(sources.full, faces, method, path, segmentation=sources.segmentation)
     masked = unpaired_masked_images(sources.masked, size)[0][:500]
     masked = match_framing(masked, preset.iamgan)
