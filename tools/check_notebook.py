@@ -134,6 +134,19 @@ def check_outputs(notebook: Notebook) -> Iterator[str]:
                 yield notebook.says(finding, cell)
 
 
+def shows_figure(cell: dict) -> bool:
+    "Whether an output of the cell is an image"
+    kinds = [kind for output in cell['outputs'] for kind in output.get('data', {})]
+    return any(kind.startswith('image/') for kind in kinds)
+
+
+def check_figures(notebook: Notebook) -> Iterator[str]:
+    "Every figure is described for those who cannot see it"
+    for cell in notebook.code():
+        if shows_figure(cell) and 'fig-alt:' not in cell['directives']:
+            yield notebook.says('shows a figure; describe it by `#| fig-alt: "..."`', cell)
+
+
 def check_ids(notebook: Notebook) -> Iterator[str]:
     "Every cell has an id of its own"
     ids = [cell.get('id') for cell in notebook.cells]

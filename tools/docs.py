@@ -41,6 +41,7 @@ LINK_ATTRIBUTES = re.compile(r'(\]\([^)\s]+(?:\s+"[^"]*")?\))\{[^}\n]*\}')
 # what nbdev makes of a name of the library: a link, also within the text of a link, and in code
 NAME_LINK = re.compile(r'\[(`[^`]+`)\]\([^)\s]*\)')
 NESTED_LINK = re.compile(r'\[([^\[\]]*)\[(`[^`]+`)\]\([^)\s]*\)([^\[\]]*)\]\(')
+DISPLAYED = re.compile(r'\$\$.*?\$\$', re.DOTALL)
 HIDE_LINE = re.compile(r'^\s*#\|\s*hide_line\s*$', re.M)
 # kind, title and lines of a callout -> its lines in another dialect
 Style = Callable[[str, str, list[str]], list[str]]
@@ -312,6 +313,11 @@ def each_once(cells: list[NotebookNode]) -> list[NotebookNode]:
     return result
 
 
+def one_environment(text: str) -> str:
+    "Lines of displayed formulas end with TeX's word for it: Sphinx wraps formulas with `\\\\`"
+    return DISPLAYED.sub(lambda found: found[0].replace('\\\\\n', '\\cr\n'), text)
+
+
 def myst_anchor(anchor: str) -> str:
     "The anchor that MyST gives the heading"
     return re.sub(r'[^a-z0-9_-]', '', anchor.lower().replace(' ', '-'))
@@ -351,7 +357,7 @@ class Page:
 
         address = re.escape(config.doc_host + config.doc_baseurl)
         text = re.sub(rf'\]\({address}/?([\w/.-]*)\.html', from_here, text)
-        text = without_name_links(text)
+        text = one_environment(without_name_links(text))
         text = without_attributes(callouts(text, myst_admonition))
         return map_links(text, lambda target: self.link(target, names))
 

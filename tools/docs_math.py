@@ -16,7 +16,9 @@ from common import write
 
 LAB = Path(sys.prefix) / 'share' / 'jupyter' / 'lab' / 'static'
 # the function of JupyterLab that imports what typesets a page
-IMPORTS = re.compile(r'ensureMathDocument=async.{0,400}?let\[(.*?)\]=await Promise\.all\(\[(.*?)\]\);')
+IMPORTS = re.compile(
+    r'ensureMathDocument=async.{0,400}?let\[(.*?)\]=await Promise\.all\(\[(.*?)\]\);'
+)
 NAMES = ('mathjax', 'CHTML', 'TeX', 'AllPackages', 'HTMLHandler', 'browserAdaptor')
 # safe addresses in formulas, and MathML for those who listen to a page
 NAMES += ('SafeHandler', 'AssistiveMmlHandler')
@@ -33,7 +35,9 @@ function load(id) {
 }
 load.o = (object, name) => Object.prototype.hasOwnProperty.call(object, name);
 load.d = (exports, getters) => {
-  for (const name in getters) Object.defineProperty(exports, name, {enumerable: true, get: getters[name]});
+  for (const name in getters) {
+    Object.defineProperty(exports, name, {enumerable: true, get: getters[name]});
+  }
 };
 load.r = exports => Object.defineProperty(exports, '__esModule', {value: true});
 load.n = module => Object.assign(() => module.default || module, {a: module.default || module});
