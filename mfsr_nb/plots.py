@@ -231,7 +231,7 @@ def image_sheet(
     names = [*rows] if isinstance(rows, Mapping) else []
     rows = [[*row] for row in (rows.values() if names else rows)]
     n_cols = _cells(rows)
-    left = 0.1 + 0.075 * max(map(len, names)) if names else 0.0
+    left = 0.1 + 0.085 * max(map(len, names)) if names else 0.0
     size = min(size, (PAGE_WIDTH - left) / n_cols)
     above = TEXT if len(captions) else 0.0
     top = TEXT if len(titles) else 0.0
