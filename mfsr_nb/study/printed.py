@@ -20,7 +20,7 @@ _LONG = 44
 
 def _cell_html(value: object, best: bool = False) -> str:
     "A cell: the number, bold if it is the best of its column, and its interval in small letters"
-    text = escape(str(value))
+    text = '' if value is None or value != value else escape(str(value))
     if len(text) > _LONG:
         return f'<div style="white-space: normal; min-width: 18em">{text}</div>'
     mean, _, half_width = text.replace('-', '\u2011').partition(' ± ')
