@@ -40,6 +40,9 @@ HTML_LINK = re.compile(rf'(<(?:img|a)\b[^>]*?\b(?:src|href)="){RELATIVE}([^"]+)(
 LINK_ATTRIBUTES = re.compile(r'(\]\([^)\s]+(?:\s+"[^"]*")?\))\{[^}\n]*\}')
 # what nbdev makes of a name of the library: a link, also within the text of a link, and in code
 NAME_LINK = re.compile(r'\[(`[^`]+`)\]\([^)\s]*\)')
+# names with an underscore have no heading
+PRIVATE_LINK = re.compile(r'\[(`[^`]+`)\]\([^)\s]*#(?:\w+\.)*_\w+\)')
+SAME_PAGE = re.compile(r'(\]\(#)([^)\s]+)(\))')
 NESTED_LINK = re.compile(r'\[([^\[\]]*)\[(`[^`]+`)\]\([^)\s]*\)([^\[\]]*)\]\(')
 DISPLAYED = re.compile(r'\$\$.*?\$\$', re.DOTALL)
 HIDE_LINE = re.compile(r'^\s*#\|\s*hide_line\s*$', re.M)
@@ -129,6 +132,7 @@ def without_name_links(text: str) -> str:
     "Markdown where names of the library are no links within other links, nor in code blocks"
     while NESTED_LINK.search(text):
         text = NESTED_LINK.sub(r'[\1\2\3](', text)
+    text = PRIVATE_LINK.sub(r'\1', text)
     lines, fence = [], None
     for line in text.split('\n'):
         fence = code_fence(line, fence)
@@ -359,6 +363,8 @@ class Page:
         text = re.sub(rf'\]\({address}/?([\w/.-]*)\.html', from_here, text)
         text = one_environment(without_name_links(text))
         text = without_attributes(callouts(text, myst_admonition))
+        # JupyterLab's anchors keep capitals
+        text = SAME_PAGE.sub(lambda found: found[1] + myst_anchor(found[2]) + found[3], text)
         return map_links(text, lambda target: self.link(target, names))
 
     def code(self, cell: NotebookNode, names: dict[str, str]) -> Iterator[NotebookNode]:
