@@ -327,6 +327,12 @@ def myst_anchor(anchor: str) -> str:
     return re.sub(r'[^a-z0-9_-]', '', anchor.lower().replace(' ', '-'))
 
 
+def repository_address(path: PurePosixPath) -> str:
+    "Where the repository shows a file of the notebooks' folder"
+    config = get_config()
+    return f'{config.git_url}/blob/{config.branch}/{config.nbs_path.name}/{path}'
+
+
 class Page:
     "A notebook that nbdev has processed, on its way to Sphinx"
 
@@ -347,9 +353,14 @@ class Page:
         file, _, anchor = target.partition('#')
         name = names.get(os.path.normpath(self.path.parent / file))
         if name is None:
-            return None
+            return self.source_link(file)
         page = f'{relative(name, PurePosixPath(self.name).parent)}.ipynb'
         return f'{page}#{myst_anchor(anchor)}' if anchor else page
+
+    def source_link(self, file: str) -> str | None:
+        "A program beside the notebook as a link to the repository; None for other files"
+        path = PurePosixPath(os.path.normpath(self.path.parent / file))
+        return repository_address(path) if path.suffix == '.py' else None
 
     def prose(self, text: str, names: dict[str, str]) -> str:
         "Markdown in MyST's dialect, with links into the site"
@@ -403,12 +414,10 @@ class Page:
 
     def head(self, names: dict[str, str]) -> str:
         "Title, description and a link to the notebook"
-        config = get_config()
         title = self.front.get('title', self.path.stem)
         description = self.front.get('description')
         lead = f'{self.prose(description, names)}\n\n' if description else ''
-        address = f'{config.git_url}/blob/{config.branch}/{config.nbs_path.name}/{self.path}'
-        return f'# {title}\n\n{{.lead}}\n{lead}[notebook]({address})'
+        return f'# {title}\n\n{{.lead}}\n{lead}[notebook]({repository_address(self.path)})'
 
     def write(self, folder: Path, names: dict[str, str], extra: str = '') -> None:
         "Write the page as a notebook for Sphinx, with `extra` at its end"
