@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from common import cleaned, directives, short_name, source
@@ -136,7 +137,7 @@ def check_outputs(notebook: Notebook) -> Iterator[str]:
 
 def shows_figure(cell: dict) -> bool:
     "Whether an output of the cell is an image"
-    kinds = [kind for output in cell['outputs'] for kind in output.get('data', {})]
+    kinds = chain.from_iterable(output.get('data', {}) for output in cell['outputs'])
     return any(kind.startswith('image/') for kind in kinds)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -300,7 +301,7 @@ def each_once(cells: list[NotebookNode]) -> list[NotebookNode]:
     for cell in cells:
         if code := shown_source(cell):
             sources[cell.id] = [*definitions(code)]
-    shown = {name for parts in sources.values() for name, _ in parts if name}
+    shown = {name for name, _ in chain.from_iterable(sources.values()) if name}
     heads, result = {}, []
     for cell in cells:
         if documented_name(cell) in shown:
