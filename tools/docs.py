@@ -320,7 +320,7 @@ def each_once(cells: list[NotebookNode]) -> list[NotebookNode]:
 
 def one_environment(text: str) -> str:
     "Lines of displayed formulas end with TeX's word for it: Sphinx wraps formulas with `\\\\`"
-    return DISPLAYED.sub(lambda found: found[0].replace('\\\\\n', '\\cr\n'), text)
+    return DISPLAYED.sub(lambda found: found[0].replace('\\\\', '\\cr '), text)
 
 
 def myst_anchor(anchor: str) -> str:
