@@ -13,7 +13,14 @@ from pathlib import Path
 
 from check_library import check_library
 from check_links import check_links, check_page_links
-from check_notebook import Notebook, check_cells, check_clean, check_ids, check_outputs
+from check_notebook import (
+    Notebook,
+    check_cells,
+    check_clean,
+    check_figures,
+    check_ids,
+    check_outputs,
+)
 from check_run import run_tests
 from check_style import check_hints, check_python_file, check_ruff, check_size, check_style
 from common import ROOT, get_config, notebooks
@@ -21,6 +28,7 @@ from common import ROOT, get_config, notebooks
 NOTEBOOK_CHECKS = (
     check_clean,
     check_outputs,
+    check_figures,
     check_ids,
     check_cells,
     check_style,

@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from common import cleaned, directives, short_name, source
@@ -132,6 +133,19 @@ def check_outputs(notebook: Notebook) -> Iterator[str]:
         for output in cell['outputs']:
             for finding in output_findings(output):
                 yield notebook.says(finding, cell)
+
+
+def shows_figure(cell: dict) -> bool:
+    "Whether an output of the cell is an image"
+    kinds = chain.from_iterable(output.get('data', {}) for output in cell['outputs'])
+    return any(kind.startswith('image/') for kind in kinds)
+
+
+def check_figures(notebook: Notebook) -> Iterator[str]:
+    "Every figure is described for those who cannot see it"
+    for cell in notebook.code():
+        if shows_figure(cell) and 'fig-alt:' not in cell['directives']:
+            yield notebook.says('shows a figure; describe it by `#| fig-alt: "..."`', cell)
 
 
 def check_ids(notebook: Notebook) -> Iterator[str]:

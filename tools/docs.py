@@ -4,6 +4,7 @@ Quarto builds it where it is installed, Sphinx where it is not.
 """
 
 import argparse
+import ast
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from common import NBS, ROOT, get_config, notebooks, write
+from docs_math import write_mathjax
+from docs_style import CSS
 
 # ---- Quarto's Markdown: callouts, fenced divs, attributes, cell options, links
 
@@ -35,6 +39,13 @@ MARKDOWN_LINK = re.compile(rf'(\]\(){RELATIVE}([^)\s]+)((?:\s+"[^"]*")?\))')
 HTML_LINK = re.compile(rf'(<(?:img|a)\b[^>]*?\b(?:src|href)="){RELATIVE}([^"]+)(")')
 # Pandoc's `{target=...}` behind a link or a picture
 LINK_ATTRIBUTES = re.compile(r'(\]\([^)\s]+(?:\s+"[^"]*")?\))\{[^}\n]*\}')
+# what nbdev makes of a name of the library: a link, also within the text of a link, and in code
+NAME_LINK = re.compile(r'\[(`[^`]+`)\]\([^)\s]*\)')
+# names with an underscore have no heading
+PRIVATE_LINK = re.compile(r'\[(`[^`]+`)\]\([^)\s]*#(?:\w+\.)*_\w+\)')
+SAME_PAGE = re.compile(r'(\]\(#)([^)\s]+)(\))')
+NESTED_LINK = re.compile(r'\[([^\[\]]*)\[(`[^`]+`)\]\([^)\s]*\)([^\[\]]*)\]\(')
+DISPLAYED = re.compile(r'\$\$.*?\$\$', re.DOTALL)
 HIDE_LINE = re.compile(r'^\s*#\|\s*hide_line\s*$', re.M)
 # kind, title and lines of a callout -> its lines in another dialect
 Style = Callable[[str, str, list[str]], list[str]]
@@ -116,6 +127,18 @@ def callouts(text: str, style: Style) -> str:
 def without_attributes(text: str) -> str:
     "Markdown without Pandoc's attributes of links and pictures"
     return LINK_ATTRIBUTES.sub(r'\1', text)
+
+
+def without_name_links(text: str) -> str:
+    "Markdown where names of the library are no links within other links, nor in code blocks"
+    while NESTED_LINK.search(text):
+        text = NESTED_LINK.sub(r'[\1\2\3](', text)
+    text = PRIVATE_LINK.sub(r'\1', text)
+    lines, fence = [], None
+    for line in text.split('\n'):
+        fence = code_fence(line, fence)
+        lines.append(NAME_LINK.sub(r'\1', line) if fence else line)
+    return '\n'.join(lines)
 
 
 def cell_options(text: str) -> tuple[dict[str, str], str]:
@@ -200,18 +223,11 @@ nb_execution_mode = 'off'
 nb_render_markdown_format = 'myst'
 myst_enable_extensions = ['attrs_block', 'dollarmath', 'amsmath', 'colon_fence']
 myst_heading_anchors = 4
+nb_code_prompt_show = nb_code_prompt_hide = 'Code'
 html_static_path = ['_static']
 html_css_files = ['site.css']
 html_theme_options = dict(top_of_page_buttons=[])
 suppress_warnings = ['myst.header', 'myst.xref_missing', 'mystnb.unknown_mime_type']
-"""
-CSS = """
-.cell_output table { border-collapse: collapse; font-size: .85rem }
-.cell_output table :is(th, td) { border: 0; padding: .2rem .7rem; text-align: right }
-.cell_output img { max-width: 100% }
-article h2 { font-size: 1.6rem }
-article h3 { font-size: 1.25rem }
-article p.lead { font-size: 1.1rem; color: var(--color-foreground-secondary) }
 """
 
 
@@ -227,18 +243,95 @@ def shown_outputs(outputs: list[dict]) -> list[dict]:
     return shown
 
 
+def docstring(text: str) -> str:
+    "A docstring that show_doc wrote in italics, upright, with its own asterisks"
+    found = re.fullmatch(r'\s*\*(.*)\*\s*', text, re.DOTALL)
+    if not found:
+        return text
+    # pieces with an odd number are code
+    pieces = re.split(r'(`[^`]*`)', found[1])
+    pieces[::2] = [piece.replace('*', r'\*') for piece in pieces[::2]]
+    return ''.join(pieces)
+
+
 def documentation(outputs: list[NotebookNode]) -> Iterator[str]:
     "What nbdev's show_doc wrote, as Markdown: heading, link to the source, signature, docstring"
     for output in outputs:
         text = output.get('data', {}).get('text/markdown') or output.get('text', '')
         text = re.sub(r'\A\s*---\s*\n', '', text)
         source_link = r'\A\s*(\[source\]\([^)]*\))(?:\{[^}]*\})?\s*\n+(#+ .*\n)'
-        yield re.sub(source_link, r'\2\n\1\n', text)
+        signature, fence, words = re.sub(source_link, r'\2\n\1\n', text).rpartition('```\n')
+        yield signature + fence + ('\n' + docstring(words) if fence else words)
+
+
+# ---- exported code that is shown
+
+
+def shown_source(cell: NotebookNode) -> str:
+    "The code of a cell that nbdev marks as exported source; empty for other cells"
+    if cell.cell_type != 'code':
+        return ''
+    options, code = cell_options(cell.source)
+    return code if options.get('code-summary') == 'Exported source' else ''
+
+
+def definitions(code: str) -> Iterator[tuple[str, str]]:
+    "Name and code of each function and class; what stands behind the last one without a name"
+    lines, start = code.split('\n'), 0
+    for node in ast.parse(code).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name, '\n'.join(lines[start : node.end_lineno]).strip('\n')
+            start = node.end_lineno
+    if rest := '\n'.join(lines[start:]).strip('\n'):
+        yield '', rest
+
+
+def documented_name(cell: NotebookNode) -> str:
+    "What a cell of show_doc documents; empty for other cells"
+    found = re.search(r'^show_doc\((\w+)\)', cell.source, re.M)
+    return found[1] if found and cell.cell_type == 'code' else ''
+
+
+def each_once(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Cells where a function whose source is shown has no signature as well.
+
+    Its source stands under the heading that nbdev gave to the signature.
+    """
+    sources = {}
+    for cell in cells:
+        if code := shown_source(cell):
+            sources[cell.id] = [*definitions(code)]
+    shown = {name for name, _ in chain.from_iterable(sources.values()) if name}
+    heads, result = {}, []
+    for cell in cells:
+        if documented_name(cell) in shown:
+            heads[documented_name(cell)] = next(documentation(cell.outputs), '').partition('```')[0]
+    for cell in cells:
+        if documented_name(cell) in shown:
+            continue
+        for name, code in sources.get(cell.id, []):
+            if heads.get(name):
+                result.append(new_markdown_cell(heads[name]))
+            result.append(new_code_cell(code))
+        if cell.id not in sources:
+            result.append(cell)
+    return result
+
+
+def one_environment(text: str) -> str:
+    "Lines of displayed formulas end with TeX's word for it: Sphinx wraps formulas with `\\\\`"
+    return DISPLAYED.sub(lambda found: found[0].replace('\\\\', '\\cr '), text)
 
 
 def myst_anchor(anchor: str) -> str:
     "The anchor that MyST gives the heading"
     return re.sub(r'[^a-z0-9_-]', '', anchor.lower().replace(' ', '-'))
+
+
+def repository_address(path: PurePosixPath) -> str:
+    "Where the repository shows a file of the notebooks' folder"
+    config = get_config()
+    return f'{config.git_url}/blob/{config.branch}/{config.nbs_path.name}/{path}'
 
 
 class Page:
@@ -261,9 +354,14 @@ class Page:
         file, _, anchor = target.partition('#')
         name = names.get(os.path.normpath(self.path.parent / file))
         if name is None:
-            return None
+            return self.source_link(file)
         page = f'{relative(name, PurePosixPath(self.name).parent)}.ipynb'
         return f'{page}#{myst_anchor(anchor)}' if anchor else page
+
+    def source_link(self, file: str) -> str | None:
+        "A program beside the notebook as a link to the repository; None for other files"
+        path = PurePosixPath(os.path.normpath(self.path.parent / file))
+        return repository_address(path) if path.suffix == '.py' else None
 
     def prose(self, text: str, names: dict[str, str]) -> str:
         "Markdown in MyST's dialect, with links into the site"
@@ -275,7 +373,10 @@ class Page:
 
         address = re.escape(config.doc_host + config.doc_baseurl)
         text = re.sub(rf'\]\({address}/?([\w/.-]*)\.html', from_here, text)
+        text = one_environment(without_name_links(text))
         text = without_attributes(callouts(text, myst_admonition))
+        # JupyterLab's anchors keep capitals
+        text = SAME_PAGE.sub(lambda found: found[1] + myst_anchor(found[2]) + found[3], text)
         return map_links(text, lambda target: self.link(target, names))
 
     def code(self, cell: NotebookNode, names: dict[str, str]) -> Iterator[NotebookNode]:
@@ -304,24 +405,25 @@ class Page:
             tags.append('remove-input')
         if options.get('code-fold') == 'true':
             tags.append('hide-input')
-        cell = new_code_cell(code, outputs=outputs, metadata=dict(tags=tags))
+        cell, shown = new_code_cell(code, outputs=outputs, metadata=dict(tags=tags)), {}
+        if options.get('fig-alt'):
+            shown['image'] = dict(alt=options['fig-alt'])
         if options.get('fig-cap'):
-            cell.metadata['mystnb'] = dict(figure=dict(caption=options['fig-cap']))
+            shown['figure'] = dict(caption=options['fig-cap'])
+        cell.metadata['mystnb'] = shown
         return cell
 
     def head(self, names: dict[str, str]) -> str:
         "Title, description and a link to the notebook"
-        config = get_config()
         title = self.front.get('title', self.path.stem)
         description = self.front.get('description')
         lead = f'{self.prose(description, names)}\n\n' if description else ''
-        address = f'{config.git_url}/blob/{config.branch}/{config.nbs_path.name}/{self.path}'
-        return f'# {title}\n\n{{.lead}}\n{lead}[notebook]({address})'
+        return f'# {title}\n\n{{.lead}}\n{lead}[notebook]({repository_address(self.path)})'
 
     def write(self, folder: Path, names: dict[str, str], extra: str = '') -> None:
         "Write the page as a notebook for Sphinx, with `extra` at its end"
         cells = [new_markdown_cell(self.head(names))]
-        for cell in self.notebook.cells:
+        for cell in each_once(self.notebook.cells):
             if cell.cell_type == 'markdown' and GENERATED not in cell.source:
                 cells.append(new_markdown_cell(self.prose(cell.source, names)))
             if cell.cell_type == 'code':
@@ -374,7 +476,12 @@ def write_sources(folder: Path, settings: dict, processed: Path) -> None:
         write(folder / 'index.md', f'# {title}\n\n{sidebar}\n')
     write(folder / '_static' / 'site.css', CSS)
     url = f'{config.doc_host}{config.doc_baseurl}/'
-    write(folder / 'conf.py', CONF.format(title=title, copyright=config.copyright, url=url))
+    conf = CONF.format(title=title, copyright=config.copyright, url=url)
+    if write_mathjax(folder / '_static'):
+        conf += "mathjax_path = 'mathjax.js'\n"
+    else:
+        print('docs: this JupyterLab has no MathJax that the site could use; pages load it online')
+    write(folder / 'conf.py', conf)
     for images in processed.rglob('images'):
         shutil.copytree(images, folder / images.relative_to(processed), dirs_exist_ok=True)
 

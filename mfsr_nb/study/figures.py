@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..plots import figure
+from ..plots import figure, in_style
 from mfsr_nb.study.tables import (
     accuracy_reading,
     as_cells,
@@ -34,6 +34,7 @@ def _cmc_table(found: Mapping, cells: Mapping[str, str], top: int) -> pd.DataFra
     return pd.DataFrame(lines, columns=['row', 'seed', 'rank', 'share'])
 
 
+@in_style
 def cmc_figure(
     found: Mapping[str, list[dict]],  # From `by_cell`
     groups: Mapping[str, Mapping[str, str]],  # Title -> {label: cell}: a panel each
@@ -42,7 +43,7 @@ def cmc_figure(
     "CMC curves, mean and range over seeds; a panel stays empty where no run has a curve"
     import seaborn as sns
 
-    fig, axes = figure(1, len(groups), width=4.2 * len(groups), height=3, sharey=True)
+    fig, axes = figure(1, len(groups), width=4.2 * len(groups), height=4.2, sharey=True)
     ticks = [rank for rank in (1, 2, 5, 10, 20, 50) if rank <= top]
     for ax, (title, cells) in zip(np.ravel(axes), groups.items()):
         curves = _cmc_table(found, cells, top)
@@ -50,7 +51,8 @@ def cmc_figure(
             sns.lineplot(
                 curves, x='rank', y='share', hue='row', errorbar=('pi', 100), lw=1.2, ax=ax
             )
-            sns.move_legend(ax, 'lower right', title=None)
+            below = dict(loc='upper center', bbox_to_anchor=(0.5, -0.18), ncol=2, title=None)
+            sns.move_legend(ax, **below)
         ax.set_title(title)
         ax.set(xscale='log', xticks=ticks, xticklabels=ticks)
         ax.set(xlabel='rank', ylabel='probes found, per cent')
@@ -116,6 +118,7 @@ def _difference_panel(ax, found: Mapping, pairs: Mapping, metric: str) -> None:
     ax.set_xlabel(f'points of {METRIC_NAMES.get(metric, metric)}')
 
 # %% ../../nbs/library/54_figures.ipynb #b5400003
+@in_style
 def difference_figure(
     found: Mapping[str, list[dict]],  # From `by_cell`
     groups: Mapping[str, Mapping],  # Title -> {label: (a, b)}: a panel each, of b - a

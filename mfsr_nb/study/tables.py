@@ -299,7 +299,7 @@ def row_label(
     cell: str,
     own: bool = False,  # Is it of a row of one's own?
 ) -> str:
-    "How a table calls a row"
+    "The name of a row among those of several tables"
     return cell.split('/', 1)[1] + (' (own row)' if own else '')
 
 # %% ../../nbs/library/53_tables.ipynb #53e00001
@@ -310,6 +310,7 @@ def table(
     preset: str = 'mini',  # Name of the preset
     metrics: Sequence[str] = tuple(METRICS),  # The paper's columns
     baseline: Mapping[str, str] | None = None,  # Cell -> the cell that it is compared with
+    names: Mapping[str, str] | None = None,  # Cell -> name of its row; its own last part if None
 ) -> pd.DataFrame:
     "The paper's numbers and ours side by side, in per cent"
     own = own_cells(runs, cells)
@@ -324,5 +325,6 @@ def table(
         row['', 'seeds'] = len(ours)
         if baseline:
             row |= _baseline_columns(cell_runs, cell, baseline)
-        rows[row_label(cell, cell in own)] = row
+        name = (names or {}).get(cell, cell.rpartition('/')[2])
+        rows[row_label(f'/{name}', cell in own)] = row
     return pd.DataFrame.from_dict(rows, orient='index')

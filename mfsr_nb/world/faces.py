@@ -168,7 +168,7 @@ def draw_faces(
     masks: list,  # None or one of `ALL_MASKS`, for each face
     change: dict,  # Parameters to set by hand: name -> (n,)
 ) -> RenderedFaces:
-    "`FaceWorld.faces` in this process"
+    "What the method `faces` of `FaceWorld` does, in this process"
     if not len(ids):
         return _empty_faces(world, ids, views, masks, {})
     types = np.array([-1.0 if mask is None else ALL_MASKS.index(mask) for mask in masks])
