@@ -18,7 +18,7 @@ from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
 from ..recognition.dfm import partial_similarity, train_partial
-from ..recognition.recognizer import embed_pixels, refuse_overlap, training_set
+from ..recognition.recognizer import embed_pixels, refuse_overlap
 from ..recognition.train import train_recognizer
 from ..registries import GENERATORS, LOSSES
 from .registry import append_run, made_by, read_runs
@@ -150,7 +150,7 @@ def run_row(
 ) -> dict:
     "The registry's line of a run: found there, or trained and measured now"
     begin = time.time()
-    table = training_set(study.data(row.train), study.masked(row, seed), study.skip_bad)
+    table = study.training_table(row, seed)
     refuse_overlap(table, study.test_set().table, study.allow_overlap)
     name = study.name(row, seed, table)
     with study.training(study.dest / 'train' / name.folder):

@@ -1,0 +1,274 @@
+"""Search for a recipe of fine-tuning on photographs, with nobody of the final test among them.
+
+The recipes are those of RECIPES. Each is trained on four fifths of the people of the training set,
+and measured on the others, and on a development set with real masks. `--dest` keeps what was
+computed; the results go to `results/real_recipe.json`.
+
+    python tools/real_recipe.py --train LFW --test DEVELOPMENT --dest STUDY
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mfsr_nb.core import FULL, MASKED, seed_everything
+from mfsr_nb.data.dataset import read
+from mfsr_nb.data.loading import SomeRows
+from mfsr_nb.engine.files import atomic_write
+from mfsr_nb.presets import changed
+from mfsr_nb.protocol.metrics import retrieval
+from mfsr_nb.recognition.fine_tuning import NewFaces, blend
+from mfsr_nb.recognition.loaders import face_dls
+from mfsr_nb.recognition.map_bank import Change, MapBank, divide_body, write_maps, Maps
+from mfsr_nb.recognition.pretrained import open_recognizer
+from mfsr_nb.recognition.recognizer import Recognizer, fingerprint, loss_settings
+from mfsr_nb.recognition.train import (
+    StepRate,
+    build_training_model,
+    check_start,
+    face_learner,
+    strip_training_state,
+)
+from mfsr_nb.study.rows import Row
+from mfsr_nb.study.study import Study
+
+RESULTS = Path(__file__).parent.parent / 'results' / 'real_recipe.json'
+PRESET = 'photos-pretrained'
+# shares of the trained network that are measured
+SHARES = (1.0, 0.75, 0.5)
+BASE = dict(loss='dcr', masks='kp_syn', steps=100, lr=3e-4)
+
+
+def recipe(what: str, **settings: Any) -> dict:
+    "One line of the search: what differs from BASE"
+    return dict(what=what) | BASE | settings
+
+
+RECIPES = [
+    recipe('Softmax, full faces only', loss='softmax', masks=''),
+    recipe('Softmax', loss='softmax'),
+    recipe('DCR'),
+    recipe('Softmax, one masked copy', loss='softmax', copies=1),
+    recipe('DCR, one masked copy', copies=1),
+    recipe('Softmax, 250 steps', loss='softmax', steps=250),
+    recipe('DCR, 250 steps', steps=250),
+    recipe('DCR, 250 steps, one masked copy', steps=250, copies=1),
+    recipe('DCR, 400 steps', steps=400),
+    recipe('DCR, lr 1e-3', lr=1e-3),
+    recipe('DCR, lr 1e-4', lr=1e-4),
+    recipe('DCR, all centers', options=dict(negatives='all')),
+    recipe('DCR, margins 0.9 and 0.7', options=dict(a_s=0.9, a_c=0.7)),
+    recipe('DCR, margins 0.5 and 0.3', options=dict(a_s=0.5, a_c=0.3)),
+    recipe('DCR, gamma 0.95', options=dict(gamma=0.95)),
+    recipe('DCR, weight 3', options=dict(dcr_weight=3.0)),
+    recipe('DCR, weight 10', options=dict(dcr_weight=10.0)),
+    recipe('DCR, positive is the center', options=dict(cross_positive='center')),
+    recipe('DCR, weight 3, all centers', options=dict(dcr_weight=3.0, negatives='all')),
+    recipe('DCR, 24 x 4 faces', identities=24),
+    recipe('DCR, 1 full and 3 masked', mix=(1, 3)),
+    recipe('Softmax, 1 full and 3 masked', loss='softmax', mix=(1, 3)),
+    recipe('DCR, slower stages', lr_decay=0.7),
+]
+
+
+def is_held(name: str) -> bool:
+    "Is a person of the training set held out? One of five is, by the hash of the name"
+    return hashlib.sha256(name.encode()).digest()[0] % 5 == 0
+
+
+class Probes(NamedTuple):
+    "People to search for, with the maps of their faces and of the mirrored ones"
+
+    table: pd.DataFrame
+    maps: tuple[Maps, Maps]
+
+
+def probes_of(study: Study, table: pd.DataFrame, parts: Any, network: Recognizer) -> Probes:
+    "Maps of test faces, found or made"
+    folder, found = study.dest / 'maps' / fingerprint(table), []
+    for mirrored in (0, 1):
+        file = folder / f'{mirrored}.npy'
+        if not file.is_file():
+            own, pixels = study.decode(table)
+            rows, change = np.arange(len(own)), Change(mirrored, 0, None)
+            write_maps(network, parts, pixels, rows, change, file)
+        found.append(Maps(file))
+    return Probes(table, tuple(found))
+
+
+@torch.inference_mode()
+def embedded(network: Recognizer, maps: Maps) -> Tensor:
+    "phi of maps"
+    blocks = range(0, len(maps), 256)
+    return torch.cat([network.phi(maps[i : i + 256]) for i in blocks])
+
+
+def searched(phi: np.ndarray, table: pd.DataFrame, domain: int) -> dict:
+    "Rank-1, Rank-10 and mAP of probes of a domain among full faces, per cent"
+    identity, full = table.identity.to_numpy(), (table.domain == FULL).to_numpy()
+    if domain == FULL:
+        found = retrieval(phi[full], identity[full])
+    else:
+        found = retrieval(phi[~full], identity[~full], phi[full], identity[full])
+    rates = dict(rank1=(found.first <= 1).mean(), rank10=(found.first <= 10).mean(), map=found.map)
+    return {name: round(100 * float(rate), 2) for name, rate in rates.items()}
+
+
+def measured(network: Recognizer, probes: Mapping[str, Probes]) -> dict:
+    "All rates on all sets of people"
+    rates = {}
+    for name, (table, maps) in probes.items():
+        phi = sum(embedded(network, one) for one in maps).numpy()
+        for domain, title in ((MASKED, 'masked'), (FULL, 'full')):
+            for rate, value in searched(phi, table, domain).items():
+                rates[f'{name} {title} {rate}'] = value
+    return rates
+
+
+class Search:
+    "What all recipes share"
+
+    def __init__(self, train: str, test: str, dest: str):
+        given = dict(train=dict(casia=train), test=test, kind='photos')
+        self.study = Study(PRESET, dest, **given)
+        self.r = self.study.preset.recognition
+        self.network = open_recognizer('dlib')
+        self.parts = divide_body(self.network, self.r.fine_tuning.freeze)
+        self.network.behind_maps = tuple(self.parts.behind)
+        self.bank = self._bank()
+        table = self.study.training_table(self._row('kp_syn'))
+        table = table[[is_held(name) for name in table.identity]]
+        # one masked copy of each face
+        table = table[~table.duplicated(['key', 'domain'])].reset_index(drop=True)
+        sets = dict(lfw=table, rmfrd=read(test))
+        self.probes = {}
+        for name, faces in sets.items():
+            self.probes[name] = probes_of(self.study, faces, self.parts.frozen, self.network)
+
+    def _row(self, masks: str) -> Row:
+        return Row(name='search', loss='softmax', masks=masks)
+
+    def _bank(self) -> MapBank:
+        "Maps of all training faces"
+        from mfsr_nb.recognition.train import _Given
+
+        table, pixels = self.study.decode(self.study.training_table(self._row('kp_syn')))
+        start = check_start('dlib', self.r, names=())
+        schedule = self.r.schedule.casia
+        given = _Given(table, pixels, self.r, schedule, 'softmax', {}, 0, 'cpu', None, start)
+        return given.bank()
+
+    def some(self, masks: str, copies: int) -> tuple[pd.DataFrame, SomeRows, np.ndarray]:
+        "Rows of the bank that a recipe trains on: table, maps, features of the start"
+        table = self.bank.table
+        keep = ~table.identity.map(is_held).to_numpy()
+        if not masks:
+            keep &= (table.domain == FULL).to_numpy()
+        number = table.groupby(['key', 'domain']).row.rank('dense').to_numpy() - 1
+        keep &= (table.domain == FULL).to_numpy() | (number < copies)
+        rows = np.flatnonzero(keep)
+        table = table.iloc[rows].reset_index(drop=True)
+        table['label'] = table.identity.astype('category').cat.codes.astype(int)
+        return table, SomeRows(self.bank.maps, rows), self.bank.phi[rows]
+
+    def train(self, chosen: Mapping, seed: int = 0) -> tuple[Recognizer, Any, float]:
+        "A network by a recipe, its start, and seconds"
+        begin, steps = time.time(), chosen['steps']
+        table, maps, phi = self.some(chosen['masks'], chosen.get('copies', 4))
+        full, masked = chosen.get('mix', (2, 2))
+        r = changed(
+            self.r,
+            augment=dict(hflip=0.0, snapshot=None),
+            optimizer=dict(lr=chosen['lr']),
+            batch=dict(identities=chosen.get('identities', 12)),
+            domain_mix=dict(full=full, masked=masked),
+            fine_tuning=dict(lr_decay=chosen.get('lr_decay', 1.0)),
+        )
+        milestones = [round(steps * share / 10) for share in range(4, 10)]
+        schedule = changed(r.schedule.casia, steps=steps, milestones=milestones)
+        loss, options = loss_settings(self.study.preset, chosen['loss'])
+        options = {k: v for k, v in (options | chosen.get('options', {})).items() if k != 'clip'}
+        seed_everything(seed)
+        start = check_start('dlib', r, loss)
+        names = sorted(set(table.identity))
+        faces = NewFaces(names, table.label.to_numpy(), None, phi)
+        model = build_training_model(len(names), r, loss, options, start=start, faces=faces)
+        model.behind_maps = tuple(divide_body(model, r.fine_tuning.freeze).behind)
+        dls = face_dls(table, maps, r, held_out=0, steps=steps, seed=seed)
+        cbs = [StepRate(r.optimizer.lr, schedule, r.fine_tuning.lr_decay)]
+        learn = face_learner(dls, model, preset=r, cbs=cbs)
+        learn.create_opt()
+        with learn.no_bar(), learn.no_logging():
+            while int(model.n_steps) < steps:
+                learn.fit(1)
+        behind = model.behind_maps
+        network = strip_training_state(model)
+        network.behind_maps = behind
+        return network.eval(), start, time.time() - begin
+
+
+def centered(network: Recognizer, search: Search) -> dict:
+    "Rates where the mean of each domain, of training faces, is subtracted"
+    table, phi = search.bank.table, search.bank.phi
+    own = ~table.identity.map(is_held).to_numpy()
+    rates = {}
+    for name, (faces, maps) in search.probes.items():
+        found = sum(embedded(network, one) for one in maps).numpy()
+        for domain in (FULL, MASKED):
+            mean = phi[own & (table.domain == domain).to_numpy()].mean(0)
+            found[(faces.domain == domain).to_numpy()] -= 2 * mean
+        for domain, title in ((MASKED, 'masked'), (FULL, 'full')):
+            for rate, value in searched(found, faces, domain).items():
+                rates[f'{name} {title} {rate}'] = value
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ('train', 'test', 'dest'):
+        parser.add_argument(f'--{name}', required=True)
+    parser.add_argument('--seeds', type=int, default=1)
+    parser.add_argument('--only', default='', help='part of the name of a recipe')
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    search = Search(given.train, given.test, given.dest)
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    done = {(line['what'], line['seed'], line['share']) for line in known}
+
+    def note(**line: Any) -> None:
+        known.append(line)
+        with atomic_write(RESULTS) as file:
+            file.write_text(json.dumps(known, indent=1) + '\n', encoding='utf-8')
+        print(line, flush=True)
+
+    for what, rates in (('untouched', measured), ('untouched, centered', centered)):
+        if (what, 0, 0.0) not in done:
+            chosen = search.probes if rates is measured else search
+            note(what=what, seed=0, share=0.0, **rates(search.network, chosen))
+    for seed in range(given.seeds):
+        for chosen in RECIPES:
+            if given.only not in chosen['what'] or (chosen['what'], seed, 1.0) in done:
+                continue
+            network, start, seconds = search.train(chosen, seed)
+            state = {name: value.clone() for name, value in network.state_dict().items()}
+            for share in SHARES:
+                network.load_state_dict(state)
+                if share < 1:
+                    blend(network, start.tensors, share)
+                rates = measured(network, search.probes)
+                settings = {k: v for k, v in chosen.items() if k != 'what'}
+                about = dict(what=chosen['what'], seed=seed, share=share, settings=settings)
+                note(**about, seconds=round(seconds, 1), **rates)
+
+
+if __name__ == '__main__':
+    main()
