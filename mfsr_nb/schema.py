@@ -188,7 +188,7 @@ class Pretraining(_Complete, Schedule):
     gamma: Positive = 0.1
     warmup: Index = 0
 
-
+# %% ../nbs/library/01b_schema.ipynb #schmft02
 class FineTuning(_Complete):
     "How a training goes on from given weights"
 

@@ -119,8 +119,8 @@ class Maps:
         return torch.from_numpy(np.array(self.values[rows]))
 
 
-# images that go through the frozen stages together
-BLOCK = 64
+# images that go through the frozen stages together: as many as a cache holds
+BLOCK = 16
 
 
 @torch.inference_mode()

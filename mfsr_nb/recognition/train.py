@@ -246,7 +246,7 @@ def build_training_model(
     network.loss = make_loss(loss, n_ids, recognition.neck.linear, dict(options))
     return network
 
-
+# %% ../../nbs/paper/11_training.ipynb #a7bank05
 def strip_training_state(
     model: Recognizer,  # From `build_training_model`, after its training
 ) -> Recognizer:  # The network, or its moving average
@@ -483,7 +483,7 @@ class _Given(NamedTuple):
 
 # %% ../../nbs/paper/11_training.ipynb #a7bank03
 @patch
-def faces(self: _Given, resumed: bool) -> NewFaces | None:
+def new_faces(self: _Given, resumed: bool) -> NewFaces | None:
     "What a new classifier is made from; None where a checkpoint has it already"
     if resumed:
         return None
@@ -497,7 +497,7 @@ def faces(self: _Given, resumed: bool) -> NewFaces | None:
 def build(self: _Given, resumed: bool) -> Recognizer:
     "The model as its training begins"
     n_ids, tuning = int(self.table.label.max()) + 1, fine_tuning_settings(self.r)
-    how = dict(device=self.device, start=self.start, faces=self.faces(resumed), crop=self.crop)
+    how = dict(device=self.device, start=self.start, faces=self.new_faces(resumed), crop=self.crop)
     model = build_training_model(n_ids, self.r, self.loss, self.options, **how)
     if tuning.versions:
         model.behind_maps = tuple(divide_body(model, tuning.freeze).behind)
