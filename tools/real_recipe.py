@@ -26,9 +26,10 @@ from mfsr_nb.data.loading import SomeRows
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.presets import changed
 from mfsr_nb.protocol.metrics import retrieval
+from mfsr_nb.recognition.centering import centered, domain_means
 from mfsr_nb.recognition.fine_tuning import NewFaces, blend
 from mfsr_nb.recognition.loaders import face_dls
-from mfsr_nb.recognition.map_bank import Change, MapBank, divide_body, write_maps, Maps
+from mfsr_nb.recognition.map_bank import MapBank, divide_body, embed_by_maps
 from mfsr_nb.recognition.pretrained import open_recognizer
 from mfsr_nb.recognition.recognizer import Recognizer, fingerprint, loss_settings
 from mfsr_nb.recognition.train import (
@@ -36,6 +37,7 @@ from mfsr_nb.recognition.train import (
     build_training_model,
     check_start,
     face_learner,
+    start_bank,
     strip_training_state,
 )
 from mfsr_nb.study.rows import Row
@@ -82,30 +84,15 @@ def is_held(name: str) -> bool:
 
 
 class Probes(NamedTuple):
-    "People to search for, with the maps of their faces and of the mirrored ones"
+    "People to search for"
 
     table: pd.DataFrame
-    maps: tuple[Maps, Maps]
+    pixels: Tensor  # uint8 (n, S, S, 3)
+    folder: Path  # For the maps of their faces
 
-
-def probes_of(study: Study, table: pd.DataFrame, parts: Any, network: Recognizer) -> Probes:
-    "Maps of test faces, found or made"
-    folder, found = study.dest / 'maps' / fingerprint(table), []
-    for mirrored in (0, 1):
-        file = folder / f'{mirrored}.npy'
-        if not file.is_file():
-            own, pixels = study.decode(table)
-            rows, change = np.arange(len(own)), Change(mirrored, 0, None)
-            write_maps(network, parts, pixels, rows, change, file)
-        found.append(Maps(file))
-    return Probes(table, tuple(found))
-
-
-@torch.inference_mode()
-def embedded(network: Recognizer, maps: Maps) -> Tensor:
-    "phi of maps"
-    blocks = range(0, len(maps), 256)
-    return torch.cat([network.phi(maps[i : i + 256]) for i in blocks])
+    def embedded(self, network: Recognizer, freeze: int | str) -> np.ndarray:
+        "Features, the mirrored face included"
+        return embed_by_maps(network, freeze, self.pixels, self.folder, 'sum')
 
 
 def searched(phi: np.ndarray, table: pd.DataFrame, domain: int) -> dict:
@@ -119,14 +106,12 @@ def searched(phi: np.ndarray, table: pd.DataFrame, domain: int) -> dict:
     return {name: round(100 * float(rate), 2) for name, rate in rates.items()}
 
 
-def measured(network: Recognizer, probes: Mapping[str, Probes]) -> dict:
-    "All rates on all sets of people"
+def rates_of(phi: np.ndarray, name: str, table: pd.DataFrame) -> dict:
+    "All rates on a set of people"
     rates = {}
-    for name, (table, maps) in probes.items():
-        phi = sum(embedded(network, one) for one in maps).numpy()
-        for domain, title in ((MASKED, 'masked'), (FULL, 'full')):
-            for rate, value in searched(phi, table, domain).items():
-                rates[f'{name} {title} {rate}'] = value
+    for domain, title in ((MASKED, 'masked'), (FULL, 'full')):
+        for rate, value in searched(phi, table, domain).items():
+            rates[f'{name} {title} {rate}'] = value
     return rates
 
 
@@ -138,8 +123,6 @@ class Search:
         self.study = Study(PRESET, dest, **given)
         self.r = self.study.preset.recognition
         self.network = open_recognizer('dlib')
-        self.parts = divide_body(self.network, self.r.fine_tuning.freeze)
-        self.network.behind_maps = tuple(self.parts.behind)
         self.bank = self._bank()
         table = self.study.training_table(self._row('kp_syn'))
         table = table[[is_held(name) for name in table.identity]]
@@ -150,20 +133,17 @@ class Search:
         sets = dict(lfw=table, rmfrd=read(test))
         self.probes = {}
         for name, faces in sets.items():
-            self.probes[name] = probes_of(self.study, faces, self.parts.frozen, self.network)
+            faces, pixels = self.study.decode(faces)
+            folder = self.study.dest / 'maps' / fingerprint(faces)
+            self.probes[name] = Probes(faces, pixels, folder)
 
     def _row(self, masks: str) -> Row:
         return Row(name='search', loss='softmax', masks=masks)
 
     def _bank(self) -> MapBank:
         "Maps of all training faces"
-        from mfsr_nb.recognition.train import _Given
-
         table, pixels = self.study.decode(self.study.training_table(self._row('kp_syn')))
-        start = check_start('dlib', self.r, names=())
-        schedule = self.r.schedule.casia
-        given = _Given(table, pixels, self.r, schedule, 'softmax', {}, 0, 'cpu', None, start)
-        return given.bank()
+        return start_bank('dlib', self.r, table, pixels)
 
     def some(self, masks: str, copies: int) -> tuple[pd.DataFrame, SomeRows, np.ndarray]:
         "Rows of the bank that a recipe trains on: table, maps, features of the start"
@@ -208,26 +188,25 @@ class Search:
         with learn.no_bar(), learn.no_logging():
             while int(model.n_steps) < steps:
                 learn.fit(1)
-        behind = model.behind_maps
-        network = strip_training_state(model)
-        network.behind_maps = behind
-        return network.eval(), start, time.time() - begin
+        return strip_training_state(model).eval(), start, time.time() - begin
 
+    def measured(self, network: Recognizer, center: bool = False) -> dict:
+        "All rates; with `center`, without the mean of each domain of the training faces"
+        rates = {}
+        for name, probes in self.probes.items():
+            phi = probes.embedded(network, self.r.fine_tuning.freeze)
+            if center:
+                phi = self._centered(phi, probes.table)
+            rates |= rates_of(phi, name, probes.table)
+        return rates
 
-def centered(network: Recognizer, search: Search) -> dict:
-    "Rates where the mean of each domain, of training faces, is subtracted"
-    table, phi = search.bank.table, search.bank.phi
-    own = ~table.identity.map(is_held).to_numpy()
-    rates = {}
-    for name, (faces, maps) in search.probes.items():
-        found = sum(embedded(network, one) for one in maps).numpy()
-        for domain in (FULL, MASKED):
-            mean = phi[own & (table.domain == domain).to_numpy()].mean(0)
-            found[(faces.domain == domain).to_numpy()] -= 2 * mean
-        for domain, title in ((MASKED, 'masked'), (FULL, 'full')):
-            for rate, value in searched(found, faces, domain).items():
-                rates[f'{name} {title} {rate}'] = value
-    return rates
+    def _centered(self, phi: np.ndarray, faces: pd.DataFrame) -> np.ndarray:
+        "Features of the start without the mean of each domain of the training faces"
+        table = self.bank.table
+        own = ~table.identity.map(is_held).to_numpy()
+        means = domain_means(self.bank.phi[own], table.domain[own])
+        # a feature is the sum of two
+        return centered(phi, faces.domain, 2 * means)
 
 
 def main() -> None:
@@ -248,10 +227,10 @@ def main() -> None:
             file.write_text(json.dumps(known, indent=1) + '\n', encoding='utf-8')
         print(line, flush=True)
 
-    for what, rates in (('untouched', measured), ('untouched, centered', centered)):
+    for what, center in (('untouched', False), ('untouched, centered', True)):
         if (what, 0, 0.0) not in done:
-            chosen = search.probes if rates is measured else search
-            note(what=what, seed=0, share=0.0, **rates(search.network, chosen))
+            rates = search.measured(search.network, center)
+            note(what=what, seed=0, share=0.0, **rates)
     for seed in range(given.seeds):
         for chosen in RECIPES:
             if given.only not in chosen['what'] or (chosen['what'], seed, 1.0) in done:
@@ -262,7 +241,7 @@ def main() -> None:
                 network.load_state_dict(state)
                 if share < 1:
                     blend(network, start.tensors, share)
-                rates = measured(network, search.probes)
+                rates = search.measured(network)
                 settings = {k: v for k, v in chosen.items() if k != 'what'}
                 about = dict(what=chosen['what'], seed=seed, share=share, settings=settings)
                 note(**about, seconds=round(seconds, 1), **rates)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics', 'Average', 'check_start', 'build_training_model',
            'strip_training_state', 'FaceLoss', 'FaceLearner', 'face_learner', 'data_identity', 'start_weights',
-           'train_recognizer']
+           'start_bank', 'train_recognizer']
 
 # %% ../../nbs/paper/11_training.ipynb #3f8147da
 import copy
@@ -453,14 +453,17 @@ def _images_per_second(table: pd.DataFrame, recognition: Any, facts: Mapping) ->
     return round(images * facts['steps'] / max(facts['seconds'], 1e-9))
 
 # %% ../../nbs/paper/11_training.ipynb #a7bank02
-def _bank_of(
-    start: Start | None, recognition: Any, table: pd.DataFrame, pixels: Any, device: Any
-) -> MapBank | None:
-    "Maps of the stages that stay frozen, if the preset asks for them"
-    if not fine_tuning_settings(recognition).versions:
-        return None
+def start_bank(
+    start: str | Path | Start,  # Weights to begin with
+    recognition: Any,  # Recognition section of a preset, with `fine_tuning.versions`
+    table: pd.DataFrame,  # From `training_set`
+    pixels: Tensor | Streamed,  # Its images, uint8 (n, S, S, 3)
+    device: str | torch.device = 'cpu',  # Where maps are computed
+) -> MapBank:
+    "Maps of the stages that stay frozen, found or made"
+    taken = start if isinstance(start, Start) else check_start(start, recognition)
     network = _new_network(1, recognition, 'softmax', init='random')
-    begin_with(network.to(device), start._replace(takes_head=False))
+    begin_with(network.to(device), taken._replace(takes_head=False))
     return open_bank(network, recognition, table, pixels, data_identity(table, pixels))
 
 
@@ -479,7 +482,10 @@ class _Given(NamedTuple):
     start: Start | None
 
     def bank(self) -> MapBank | None:
-        return _bank_of(self.start, self.r, self.table, self.pixels, self.device)
+        "Maps instead of images, if the preset asks for them"
+        if not fine_tuning_settings(self.r).versions:
+            return None
+        return start_bank(self.start, self.r, self.table, self.pixels, self.device)
 
 # %% ../../nbs/paper/11_training.ipynb #a7bank03
 @patch
