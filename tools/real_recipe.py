@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mfsr_nb.core import FULL, MASKED, seed_everything
 from mfsr_nb.data.dataset import read
-from mfsr_nb.data.loading import SomeRows
+from mfsr_nb.data.loading import SomeRows, Streamed
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.presets import changed
 from mfsr_nb.protocol.metrics import retrieval
@@ -56,25 +56,22 @@ def recipe(what: str, **settings: Any) -> dict:
 
 
 RECIPES = [
-    recipe('Softmax, full faces only', loss='softmax', masks=''),
-    recipe('Softmax', loss='softmax'),
-    recipe('DCR'),
-    recipe('DCR, weight 3', options=dict(dcr_weight=3.0)),
-    recipe('DCR, weight 10', options=dict(dcr_weight=10.0)),
-    recipe('DCR, one masked copy', copies=1),
-    recipe('DCR, lr 1e-3', lr=1e-3),
-    recipe('DCR, 250 steps', steps=250),
-    recipe('DCR, all centers', options=dict(negatives='all')),
-    recipe('DCR, gamma 0.95', options=dict(gamma=0.95)),
-    recipe('DCR, margins 0.9 and 0.7', options=dict(a_s=0.9, a_c=0.7)),
-    recipe('Softmax, 250 steps', loss='softmax', steps=250),
-    recipe('DCR, 1 full and 3 masked', mix=(1, 3)),
     recipe('DCR, lr 1e-4', lr=1e-4),
-    recipe('DCR, margins 0.5 and 0.3', options=dict(a_s=0.5, a_c=0.3)),
-    recipe('DCR, slower stages', lr_decay=0.7),
-    recipe('DCR, 250 steps, one masked copy', steps=250, copies=1),
-    recipe('DCR, 400 steps', steps=400),
-    recipe('DCR, positive is the center', options=dict(cross_positive='center')),
+    recipe('Softmax, lr 1e-4', loss='softmax', lr=1e-4),
+    recipe('DCR, lr 1e-4, weight 3', lr=1e-4, options=dict(dcr_weight=3.0)),
+    recipe('DCR'),
+    recipe('Softmax, full faces only, lr 1e-4', loss='softmax', masks='', lr=1e-4),
+    recipe('DCR, lr 3e-5', lr=3e-5),
+    recipe('DCR, lr 1e-4, all centers', lr=1e-4, options=dict(negatives='all')),
+    recipe('DCR, lr 1e-4, one masked copy', lr=1e-4, copies=1),
+    recipe('DCR, lr 1e-4, 250 steps', lr=1e-4, steps=250),
+    recipe('DCR, lr 1e-4, weight 10', lr=1e-4, options=dict(dcr_weight=10.0)),
+    recipe('DCR, lr 1e-4, gamma 0.95', lr=1e-4, options=dict(gamma=0.95)),
+    recipe('DCR, lr 1e-4, margins 0.9 and 0.7', lr=1e-4, options=dict(a_s=0.9, a_c=0.7)),
+    recipe('DCR, lr 1e-4, margins 0.5 and 0.3', lr=1e-4, options=dict(a_s=0.5, a_c=0.3)),
+    recipe('DCR, lr 1e-4, 1 full and 3 masked', lr=1e-4, mix=(1, 3)),
+    recipe('DCR, lr 1e-4, slower stages', lr=1e-4, lr_decay=0.7),
+    recipe('DCR, lr 1e-4, 400 steps', lr=1e-4, steps=400),
 ]
 
 
@@ -142,7 +139,9 @@ class Search:
 
     def _bank(self) -> MapBank:
         "Maps of all training faces"
-        table, pixels = self.study.decode(self.study.training_table(self._row('kp_syn')))
+        table = self.study.training_table(self._row('kp_syn'))
+        # they are only decoded if there are no maps yet
+        pixels = Streamed(table.path, self.r.image_size)
         return start_bank('dlib', self.r, table, pixels)
 
     def some(self, masks: str, copies: int) -> tuple[pd.DataFrame, SomeRows, np.ndarray]:

@@ -14,6 +14,7 @@ import torch
 
 from mfsr_nb.core import hardware
 from mfsr_nb.data.dataset import counts
+from mfsr_nb.data.loading import Streamed
 from mfsr_nb.engine.weights import weights_hash
 from mfsr_nb.presets import config_hash
 from mfsr_nb.recognition import pretrained
@@ -54,7 +55,9 @@ def add_untouched(study: Study) -> None:
     "Lines of the network as it is, and of its features without the means of the domains"
     name, recognition = 'dlib', study.preset.recognition
     network = pretrained.open_recognizer(name)
-    table, pixels = study.decode(study.training_table(next(kp_syn_rows())))
+    table = study.training_table(next(kp_syn_rows()))
+    # they are only decoded if there are no maps yet
+    pixels = Streamed(table.path, recognition.image_size)
     bank = start_bank(name, recognition, table, pixels)
     test = study.test_set()
     folder = study.dest / 'maps' / fingerprint(test.table)

@@ -7,6 +7,7 @@ __all__ = ['DEFAULT', 'WEIGHTS', 'with_epsilon', 'dlib_recognizer', 'facenet_rec
            'embedding_name', 'open_recognizer', 'Input', 'input_of']
 
 # %% ../../nbs/paper/09e_pretrained.ipynb #e5d830a1
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..core import InputError, cache_folder
 from ..data.templates import Crop
 from ..engine.carried import PRETRAINED, carried_file, sha256_of
 from ..engine.weights import save_weights, weights_hash
-from .dlib_resnet import DlibResNet, load_dlib
+from .dlib_resnet import DlibResNet, fold_affine, load_dlib
 from .facenet import FaceNet, facenet_from_state
 from .iresnet import as_recognizer, iresnet_from_state, read_state
 from .onnx_embedder import OnnxEmbedder
@@ -55,7 +56,9 @@ def dlib_recognizer(
     "A recognizer with the embedding of dlib's network"
     # eq. P1 makes it the identity
     nothing = nn.BatchNorm1d(network.fc.out_features, eps=0.0)
-    return _with_neck('dlib', network.body, network.fc, nothing)
+    body = copy.deepcopy(network.body)
+    fold_affine(body)
+    return _with_neck('dlib', body, network.fc, nothing)
 
 
 def facenet_recognizer(
@@ -105,7 +108,7 @@ def _is_of_torch(path: Path) -> bool:
 # the network of those who do not name one
 DEFAULT = 'dlib'
 # where it changes, networks are converted again
-_CONVERSION = 1
+_CONVERSION = 2
 WEIGHTS = 'weights.safetensors'
 
 

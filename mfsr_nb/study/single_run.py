@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..core import FULL, MASKED, hardware, version_text
 from ..data.dataset import counts
+from ..data.loading import Streamed
 from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
@@ -93,9 +94,17 @@ def measure(
     return measure_features(study, None, partial_similarity(model, pixels, probes, gallery))
 
 # %% ../../nbs/library/55a_single_run.ipynb #a55a0007
+def _images(study: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+    "Table and images; those whose maps are kept on disk are decoded when there are no maps yet"
+    recognition = study.preset.recognition
+    if recognition.fine_tuning and recognition.fine_tuning.versions and not study.skip_bad:
+        return table, Streamed(table.path, recognition.image_size)
+    return study.decode(table)
+
+
 def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) -> tuple[Any, dict]:
     "Train a row's recognizer, or find it trained: (model, facts about the training)"
-    table, pixels = study.decode(table)
+    table, pixels = _images(study, table)
     loss, options = study.options(row)
     how = dict(
         dest=study.dest / 'train' / folder,
