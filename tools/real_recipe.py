@@ -57,9 +57,9 @@ def recipe(what: str, **settings: Any) -> dict:
 
 RECIPES = [
     recipe('DCR, lr 1e-4', lr=1e-4),
+    recipe('DCR'),
     recipe('Softmax, lr 1e-4', loss='softmax', lr=1e-4),
     recipe('DCR, lr 1e-4, weight 3', lr=1e-4, options=dict(dcr_weight=3.0)),
-    recipe('DCR'),
     recipe('Softmax, full faces only, lr 1e-4', loss='softmax', masks='', lr=1e-4),
     recipe('DCR, lr 3e-5', lr=3e-5),
     recipe('DCR, lr 1e-4, all centers', lr=1e-4, options=dict(negatives='all')),
