@@ -96,13 +96,16 @@ def main() -> None:
     for name in ('train', 'test', 'dest'):
         parser.add_argument(f'--{name}', required=True)
     parser.add_argument('--seeds', default='5', help='as for mfsr_reproduce')
+    parser.add_argument('--rows', default=','.join(ROWS), help='names, separated by commas')
     given = parser.parse_args()
     torch.set_num_threads(1)
     train = dict(casia=given.train)
     study = Study(PRESET, given.dest, train=train, test=given.test, kind='photos')
     add_untouched(study)
+    wanted = given.rows.split(',')
+    chosen = [row for row in renamed_rows() if row.name in wanted]
     for seed in seed_list(given.seeds):
-        for row in renamed_rows():
+        for row in chosen:
             run = run_row(study, row, seed)
             found = run['metrics']
             shown = ' '.join(f'{key} {100 * found[key]:.1f}' for key in ('rank1', 'rank10', 'map'))

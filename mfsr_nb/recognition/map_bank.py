@@ -137,7 +137,7 @@ def write_maps(
     device, out = network.mean.device, None
     with atomic_write(file) as part, evaluation_mode(network):
         for block, start in enumerate(progress(range(0, len(rows), BLOCK), desc='maps')):
-            images = change(pixels[torch.from_numpy(rows[start : start + BLOCK])], block)
+            images = change(pixels[torch.tensor(rows[start : start + BLOCK])], block)
             maps = _in_turn(parts, network.normalized(images.to(device))).half().cpu()
             if not maps.isfinite().all():
                 raise InputError('maps of the frozen stages are too large: set versions to 0')
