@@ -79,22 +79,33 @@ class _Steps:
         step.call(line[1:])
 
 # %% ../nbs/library/60a_start.ipynb #sta00031
-def _find_faces(steps, photos, files, share, seed):
+def _default_preset() -> str:
+    "With a pretrained start where its package is installed"
+    from mfsr_nb.engine.carried import is_carried
+
+    return 'photos-pretrained' if is_carried('dlib') else 'photos'
+
+
+def _find_faces(steps, photos, files, share, seed, start):
     "Audit, align and split the photographs"
     steps.run('mfsr_audit', photos, '--out', files.audit)
-    how = ('--margin', _MARGIN, '--no-face', 'skip', '--skip-bad')
-    steps.run('mfsr_align', photos, files.aligned, *how)
+    crop = ('--for', start) if start else ('--margin', _MARGIN)
+    steps.run('mfsr_align', photos, files.aligned, *crop, '--no-face', 'skip', '--skip-bad')
     steps.run('mfsr_split', files.aligned, '--share', share, '--seed', seed)
 
 
-def _train(steps, files, method, n_steps, options):
+def _train(steps, files, method, n_steps, options, copies):
     "Put masks on the training faces, and train; `options` are more words for `mfsr_train`"
-    faces = files.aligned / 'train.csv'
-    steps.run('mfsr_mask', faces, files.masked, '--method', method, '--skip-bad')
-    how = ('--generated', files.masked, '--steps', n_steps, '--skip-bad')
+    faces, generated = files.aligned / 'train.csv', []
+    for copy in range(copies):
+        folder = files.masked.with_name(f'{files.masked.name}-{copy}') if copy else files.masked
+        other = ('--seed', copy) if copy else ()
+        steps.run('mfsr_mask', faces, folder, '--method', method, '--skip-bad', *other)
+        generated += ['--generated', folder]
+    how = (*generated, '--steps', n_steps, '--skip-bad')
     steps.run('mfsr_train', faces, files.run, *how, *options)
 
-
+# %% ../nbs/library/60a_start.ipynb #sta00051
 def _evaluate(steps, files, method):
     "Search masked faces of held-out identities among full ones"
     from mfsr_nb.core import MASKED
@@ -155,7 +166,9 @@ def mfsr_start(
     dest: str,  # Folder for everything that is made; an interrupted run continues
     method: str = 'kp_syn',  # How masks are put on: {masks}
     loss: str = 'dcr',  # {losses}
-    preset: str = 'photos',  # Backbone, image size, batch, optimizer
+    # Backbone, image size, batch, optimizer; by default photos-pretrained where the package of its
+    # network is installed, else photos
+    preset: str = '',
     share: float = 0.2,  # Fraction of the identities to hold out for testing
     # Training steps; 0: those of the preset, or a hundred passes where the folder is small
     steps: int = 0,
@@ -169,13 +182,16 @@ def mfsr_start(
     "Go from photographs to a first result: audit, align, mask, train, evaluate; leaves a page"
     from mfsr_nb.engine.devices import pick_device
     from mfsr_nb.presets import load_preset
+    from mfsr_nb.recognition.fine_tuning import fine_tuning_settings
     from mfsr_nb.start_page import start_files
 
     check_number('steps', steps, 0, 'a positive number')
     check_number('seed', seed, 0, '0 or more')
     check_number('batch_size', batch_size, 0, '1 or more')
     pick_device(device)
+    preset = preset or _default_preset()
     loaded = load_preset(preset, set)
+    tuning = fine_tuning_settings(loaded.recognition)
     _check_options(photos, dest, method, loss, preset=loaded, share=share)
     files, problem = start_files(dest), None
     done = _Steps(device=device, batch_size=batch_size)
@@ -183,9 +199,9 @@ def mfsr_start(
     for assignment in set:
         options += ['--set', assignment]
     try:
-        _find_faces(done, photos, files, share=share, seed=seed)
+        _find_faces(done, photos, files, share=share, seed=seed, start=tuning.start)
         steps = steps or _number_of_steps(files, loaded)
-        _train(done, files, method, n_steps=steps, options=options)
+        _train(done, files, method, n_steps=steps, options=options, copies=tuning.copies)
         _evaluate(done, files, method)
     except InputError as error:
         problem = error

@@ -37,18 +37,26 @@ def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> A
     return changed(preset, recognition=changes)
 
 # %% ../nbs/library/60d_train.ipynb #0866d56e
-def _training_crop(data: str, generated: str, start: str, settings: Any) -> Any:
+def _start_of(start: str, settings: Any) -> str:
+    "The start that was given, or the preset's"
+    from mfsr_nb.recognition.fine_tuning import fine_tuning_settings
+
+    return start or fine_tuning_settings(settings).start
+
+
+def _training_crop(data: str, generated: Sequence[str], start: str, settings: Any) -> Any:
     "How the training faces are cropped; raises `InputError` where a start or copies have others"
     from mfsr_nb.data.templates import crop_doubt, crop_of, refuse_other_crop
     from mfsr_nb.recognition.pretrained import input_of
 
+    start = _start_of(start, settings)
     known, name = None, start or f'backbone {settings.backbone}'
     if start or settings.init == 'pretrained':
         known = input_of(start or settings.backbone).crop
     refuse_other_crop(data, known, name)
     crop = crop_of(data) or known
-    if generated:
-        refuse_other_crop(generated, crop, data)
+    for folder in [generated] if isinstance(generated, str) else generated:
+        refuse_other_crop(folder, crop, data)
     if doubt := crop_doubt(data, known, name):
         _print_warnings([doubt])
     return crop
@@ -113,6 +121,24 @@ def _tuning_sets(**given: Any) -> list[str]:
     return [f'recognition.fine_tuning.{name}={value}' for name, value in given.items() if value]
 
 
+def _fitted(preset: Any, start: str, sets: Sequence[str]) -> Any:
+    "The preset with backbone, neck and image size of a start that has another backbone"
+    from mfsr_nb.engine.weights import read_header
+    from mfsr_nb.presets import changed
+    from mfsr_nb.recognition.pretrained import is_onnx, recognizer_file
+
+    file = recognizer_file(start) if start else ''
+    if not start or is_onnx(file):
+        return preset
+    own = read_header(file).get('model') or {}
+    chosen = any(assignment.startswith('recognition.backbone=') for assignment in sets)
+    if chosen or 'name' not in own or own['name'] == preset.recognition.backbone:
+        return preset
+    changes = dict(backbone=own['name'], image_size=own['size'])
+    changes['neck'] = dict(pool=own['pool'], linear=own['dim'])
+    return changed(preset, recognition=changes)
+
+# %% ../nbs/library/60d_train.ipynb #60t00032
 def _with_batch_size(preset: Any, batch_size: int) -> Any:
     "The preset with another number of identities in a batch; raises `InputError` on a wrong one"
     from mfsr_nb.presets import changed
@@ -129,9 +155,14 @@ def _with_batch_size(preset: Any, batch_size: int) -> Any:
     return changed(preset, recognition=dict(batch=dict(identities=identities)))
 
 
-def _training_preset(name: str, schedule: str, steps: int, sets: list, batch_size: int) -> Any:
+def _training_preset(
+    name: str, schedule: str, steps: int, sets: list, *, batch_size: int, start: str
+) -> Any:
     "The preset with all changes that the options of a training make"
-    chosen = _preset_with_schedule(name, schedule, steps, sets)
+    from mfsr_nb.engine.carried import PRETRAINED
+
+    name = name or ('photos-pretrained' if start in PRETRAINED else 'mini')
+    chosen = _fitted(_preset_with_schedule(name, schedule, steps, sets), start, sets)
     return _with_batch_size(chosen, batch_size)
 
 # %% ../nbs/library/60d_train.ipynb #60c00010
@@ -165,7 +196,7 @@ def _print_start(start: str, settings: Any, loss: str, table: Any) -> None:
 
 def _is_pretrained(start: str, settings: Any) -> bool:
     "Does a training begin with weights that others trained on many people, or with a file?"
-    return bool(start) or settings.init == 'pretrained'
+    return bool(_start_of(start, settings)) or settings.init == 'pretrained'
 
 
 def _print_doubts(identities: int, unaligned: str, left_out: Sequence, pretrained: bool) -> None:
@@ -231,13 +262,15 @@ def _print_training(dest: str, table: Any, facts: dict) -> None:
 def mfsr_train(
     data: str,  # Full faces in any layout
     dest: str,  # Folder for weights.safetensors; an interrupted run continues
-    generated: str = '',  # Masked copies that mfsr_mask wrote; by default full faces only
+    # Masked copies that mfsr_mask wrote; repeatable, for copies with other masks (other seeds)
+    generated: list[str] = (),
     test: str = '',  # Data set for testing: its identities must not be in DATA
     # ... unless this is given, where names coincide but identities do not
     allow_overlap: bool = False,
     # {losses}, or a variant such as Table 4's dcr_wo_L_c
     loss: str = 'softmax',
-    preset: str = 'mini',  # Backbone, image size, batch, optimizer
+    # Backbone, image size, ...; by default mini, or photos-pretrained with --start dlib
+    preset: str = '',
     # Steps and learning rates of which training set
     schedule: Literal['casia', 'vggface2'] = 'casia',
     # Another number of steps than the preset's; milestones, warm-up and pretraining are scaled
@@ -258,8 +291,7 @@ def mfsr_train(
     batch_size: int = 0,
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     skip_bad: bool = False,  # Leave out unreadable images?
-    # What to do with crops in which mfsr_align found no face, and their copies;
-    # what is left out is listed in DEST/left_out.csv
+    # Crops in which mfsr_align found no face, and their copies; DEST/left_out.csv lists them
     no_face: Literal['skip', 'keep', 'fail'] = 'skip',
     # Train again, also in place of a run with other settings or data; the weights that are there
     # stay until the new ones are finished
@@ -275,7 +307,9 @@ def mfsr_train(
 
     _check_training_options(loss, schedule, steps, seed=seed, held_out=held_out, device=device)
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
-    chosen = _training_preset(preset, schedule, steps, [*set, *tuning], batch_size=batch_size)
+    chosen = _training_preset(
+        preset, schedule, steps, [*set, *tuning], batch_size=batch_size, start=start
+    )
     settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
     crop = _training_crop(data, generated, start, settings)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)

@@ -192,7 +192,7 @@ class Pretraining(_Complete, Schedule):
     gamma: Positive = 0.1
     warmup: Index = 0
 
-
+# %% ../nbs/library/01b_schema.ipynb #schmft02
 class FineTuning(_Complete):
     "How a training goes on from given weights"
 
@@ -204,6 +204,14 @@ class FineTuning(_Complete):
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     # share of the trained backbone and neck in the result; the rest is the start's
     blend: Fraction = 1.0
+    # weights to begin with: a pretrained network, or a file; '': none
+    start: str = ''
+    # masked copies of each photograph that a study makes, each with other masks
+    copies: Count = 1
+    # versions of each photograph whose maps of the frozen stages are kept on disk; 0: no maps
+    versions: Index = 0
+    # share of these versions that are augmented
+    augmented: Fraction = 0.5
 
 
 class Schedules(Section):

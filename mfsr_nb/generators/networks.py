@@ -195,11 +195,10 @@ class SplitBody(UNetBody):
     "A U-Net for blends: skip connections for the gate, and none for the picture"
 
     def _add_decoder(self, ngf, n_out):
-        "A decoder for the picture, and a narrow one for the gate, whose values come last"
+        "A decoder for the picture, and one for the gate"
         self.draw_up = nn.ModuleList([_unet_conv(4 * ngf, 2 * ngf), _unet_conv(2 * ngf, ngf)])
         self.draw_last = _last_layers(ngf, ngf // 2, n_out - 1)
-        self.up = nn.ModuleList([_unet_conv(6 * ngf, ngf), _unet_conv(2 * ngf, ngf // 2)])
-        self.last = _last_layers(ngf, ngf // 2, 1)
+        super()._add_decoder(ngf, 1)
 
     def forward(
         self,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'SIZE', 'DIM', 'Affine', 'add_padded', 'DlibBlock', 'DlibResNet', 'Layer', 'read_layers', 'load_dlib',
-           'dlib_backbone']
+           'fold_affine', 'dlib_backbone']
 
 # %% ../../nbs/paper/09c_dlib.ipynb #d1e5036c
 import math
@@ -209,6 +209,22 @@ def load_dlib(
         raise InputError(f"{path}: not dlib's face recognition network: {remedy}") from error
     return network.eval()
 
+# %% ../../nbs/paper/09c_dlib.ipynb #dlibfo02
+@torch.no_grad()
+def fold_affine(
+    body: nn.Module,  # From `load_dlib`; it is changed
+) -> None:
+    "Put the scales and shifts of the affine layers into the convolutions before them"
+    convolution = None
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = module
+        elif isinstance(module, Affine):
+            convolution.weight.mul_(module.weight[:, None, None, None])
+            convolution.bias.mul_(module.weight).add_(module.bias)
+            module.weight.fill_(1)
+            module.bias.zero_()
+
 # %% ../../nbs/paper/09c_dlib.ipynb #3836a2f3
 def _refuse_other(init: str, size: int | None) -> None:
     "Raise `InputError` on other weights than dlib's, and on images of another size"
@@ -233,4 +249,6 @@ def dlib_backbone(
     if init == 'random':
         return _maps()
     _refuse_other(init, size)
-    return load_dlib(carried_file('dlib')).body
+    body = load_dlib(carried_file('dlib')).body
+    fold_affine(body)
+    return body

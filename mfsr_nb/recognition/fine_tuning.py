@@ -34,7 +34,8 @@ class NewFaces(NamedTuple):
 
     names: list[str]  # Of the identities by label; empty: not known
     labels: np.ndarray  # int (n,)
-    pixels: Tensor | Streamed  # uint8 (n, S, S, 3)
+    pixels: Tensor | Streamed | None  # uint8 (n, S, S, 3); None: `phi` is known
+    phi: np.ndarray | None = None  # float32 (n, d) features of the start; None: not known
 
 
 def identity_names(
@@ -264,7 +265,10 @@ def begin_with(
     network.n_steps.zero_()
     if faces is None or start.takes_head:
         return
-    phi = torch.from_numpy(embed_pixels(network, faces.pixels, desc='class means'))
+    phi = faces.phi
+    if phi is None:
+        phi = embed_pixels(network, faces.pixels, desc='class means')
+    phi = torch.from_numpy(phi)
     network.train()
     if has_no_statistics(start.tensors):
         phi = set_statistics(network.neck[1], phi)
@@ -311,3 +315,8 @@ def check_fine_tuning(
         raise InputError(f'unfreeze {chosen.unfreeze}: nothing is frozen: give freeze as well')
     if chosen.blend < 1 and not has_start:
         raise InputError(f'blend {chosen.blend}: there is no start to blend with: give --start')
+    if chosen.versions and (not stages or chosen.unfreeze or not has_start):
+        raise InputError(
+            f'versions {chosen.versions}: maps are kept of stages that stay frozen: '
+            'give a start and freeze, and leave unfreeze out'
+        )

@@ -75,6 +75,8 @@ class Recognizer(PixelNetwork):
         self.head = HEADS[head](dim, n_ids)
         # a training adds its loss and, if the preset asks for it, a moving average
         self.loss = self.ema = None
+        # parts of the body behind the stages whose maps a training reads from disk
+        self.behind_maps = ()
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -109,12 +111,14 @@ class Recognizer(PixelNetwork):
 
     def phi(
         self,
-        x: Tensor,  # uint8 (B, S, S, 3)
+        x: Tensor,  # uint8 (B, S, S, 3), or float maps of the stages before `behind_maps`
     ) -> Tensor:  # (B, dim)
         "The deep feature as the losses see it (eq. R1)"
-        x = self.normalized(x)
+        has_maps = x.is_floating_point()
+        maps = x.float() if has_maps else self.normalized(x)
         with self.half():
-            maps = self.body(x)
+            for part in self.behind_maps if has_maps else (self.body,):
+                maps = part(maps)
         return self.neck(self.pooled(maps).float())
 
     def forward(
@@ -165,13 +169,20 @@ def _without_originals(copies, full, kept):
     return Chosen(copies[~gone], [LeftOut(path, reason) for path in copies.path[gone]])
 
 # %% ../../nbs/paper/10_recognizer.ipynb #a5100023
+def _folders(generated):
+    "One data set of masked copies or several as a sequence; an empty one for None"
+    if generated is None:
+        return ()
+    return generated if isinstance(generated, list | tuple) else (generated,)
+
+
 def _with_copies(faces, generated, data, skip_bad, no_face) -> Chosen:
     "Faces and their masked copies in one table, without crops in which no face was found"
     notes = list(faces.attrs.get('notes', ()))
     kept, left_out = choose_faces(faces, no_face)
     parts = [kept]
-    if generated is not None:
-        copies = _masked_copies(generated, faces, data, skip_bad)
+    for folder in _folders(generated):
+        copies = _masked_copies(folder, faces, data, skip_bad)
         notes += copies.attrs.get('notes', ())
         copies, without_face = choose_faces(copies, no_face)
         copies, without_original = _without_originals(copies, faces, kept)
@@ -221,7 +232,8 @@ def training_faces(
 
 def training_set(
     data: Any,  # Data set of full faces, any layout that `read` knows
-    generated: Any = None,  # Folder of `mfsr_mask`, or a data set of masked images; None: none
+    # Folder of `mfsr_mask`, or a data set of masked images, or several of them; None: none
+    generated: Any = None,
     skip_bad: bool = False,  # Leave out damaged records?
 ) -> pd.DataFrame:  # With a column `label`, 0 to N - 1
     "The table of `training_faces`"

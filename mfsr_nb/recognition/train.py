@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['lr_at', 'StepRate', 'CenterUpdate', 'Diagnostics', 'Average', 'check_start', 'build_training_model',
            'strip_training_state', 'FaceLoss', 'FaceLearner', 'face_learner', 'data_identity', 'start_weights',
-           'train_recognizer']
+           'start_bank', 'train_recognizer']
 
 # %% ../../nbs/paper/11_training.ipynb #3f8147da
 import copy
@@ -25,6 +25,7 @@ from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import get_model
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..core import FULL, InputError, distributed_info
@@ -51,6 +52,7 @@ from mfsr_nb.recognition.fine_tuning import (
 )
 from .loaders import face_dls, recognition_section
 from .losses import StatefulLoss, batch_hard, make_loss
+from .map_bank import MapBank, divide_body, open_bank
 from .pretrained import recognizer_file
 from mfsr_nb.recognition.recognizer import (
     Recognizer,
@@ -214,6 +216,7 @@ def check_start(
     same_identities: bool = False,  # Are they known to be those of the file?
 ) -> Start | None:
     "What a training will take; raises `InputError` on a start or settings that do not fit"
+    file = file or fine_tuning_settings(recognition).start
     if not file and recognition.fine_tuning is None:
         return None
     with torch.device('meta'):
@@ -243,13 +246,14 @@ def build_training_model(
     network.loss = make_loss(loss, n_ids, recognition.neck.linear, dict(options))
     return network
 
-
+# %% ../../nbs/paper/11_training.ipynb #a7bank05
 def strip_training_state(
     model: Recognizer,  # From `build_training_model`, after its training
 ) -> Recognizer:  # The network, or its moving average
     "What is kept of a training: a network without loss and average"
     kept = model if model.ema is None else model.ema
     model.loss = model.ema = None
+    kept.behind_maps = ()
     return kept
 
 # %% ../../nbs/paper/11_training.ipynb #b1100021
@@ -434,13 +438,6 @@ def _keep(network: Recognizer, start: Start | None, alpha: float) -> Recognizer:
     return blend(kept, start.tensors, alpha) if alpha < 1 else kept
 
 
-def _new_faces(table: pd.DataFrame, pixels: Any, resumed: bool) -> NewFaces | None:
-    "What a new classifier is made from; None where a checkpoint has it already"
-    if resumed:
-        return None
-    return NewFaces(identity_names(table), table.label.to_numpy(), pixels)
-
-
 def _start_facts(start: Start | None, tuning: Any, names: Sequence[str]) -> dict:
     "What the header of the weights says about identities, start and blend"
     facts = dict(identities=identities_hash(names)) if names else {}
@@ -454,6 +451,78 @@ def _images_per_second(table: pd.DataFrame, recognition: Any, facts: Mapping) ->
     batch = recognition.batch
     images = min(batch.identities, table.label.nunique()) * batch.images_per_identity
     return round(images * facts['steps'] / max(facts['seconds'], 1e-9))
+
+# %% ../../nbs/paper/11_training.ipynb #a7bank02
+def start_bank(
+    start: str | Path | Start,  # Weights to begin with
+    recognition: Any,  # Recognition section of a preset, with `fine_tuning.versions`
+    table: pd.DataFrame,  # From `training_set`
+    pixels: Tensor | Streamed,  # Its images, uint8 (n, S, S, 3)
+    device: str | torch.device = 'cpu',  # Where maps are computed
+) -> MapBank:
+    "Maps of the stages that stay frozen, found or made"
+    taken = start if isinstance(start, Start) else check_start(start, recognition)
+    network = _new_network(1, recognition, 'softmax', init='random')
+    begin_with(network.to(device), taken._replace(takes_head=False))
+    return open_bank(network, recognition, table, pixels, data_identity(table, pixels))
+
+
+class _Given(NamedTuple):
+    "What a training is made from"
+
+    table: pd.DataFrame
+    pixels: Any
+    r: Any
+    schedule: Any
+    loss: str
+    options: Mapping
+    seed: int
+    device: torch.device
+    crop: Crop | None
+    start: Start | None
+
+    def bank(self) -> MapBank | None:
+        "Maps instead of images, if the preset asks for them"
+        if not fine_tuning_settings(self.r).versions:
+            return None
+        return start_bank(self.start, self.r, self.table, self.pixels, self.device)
+
+# %% ../../nbs/paper/11_training.ipynb #a7bank03
+@patch
+def new_faces(self: _Given, resumed: bool) -> NewFaces | None:
+    "What a new classifier is made from; None where a checkpoint has it already"
+    if resumed:
+        return None
+    names, bank = identity_names(self.table), self.bank()
+    if bank:
+        return NewFaces(names, bank.table.label.to_numpy(), None, bank.phi)
+    return NewFaces(names, self.table.label.to_numpy(), self.pixels)
+
+
+@patch
+def build(self: _Given, resumed: bool) -> Recognizer:
+    "The model as its training begins"
+    n_ids, tuning = int(self.table.label.max()) + 1, fine_tuning_settings(self.r)
+    how = dict(device=self.device, start=self.start, faces=self.new_faces(resumed), crop=self.crop)
+    model = build_training_model(n_ids, self.r, self.loss, self.options, **how)
+    if tuning.versions:
+        model.behind_maps = tuple(divide_body(model, tuning.freeze).behind)
+    return model
+
+
+@patch
+def learner(
+    self: _Given, model: Recognizer, callbacks: Sequence[Callback], clip: float
+) -> FaceLearner:
+    "Its learner"
+    table, pixels, r, bank = self.table, self.pixels, self.r, self.bank()
+    if bank:
+        table, pixels = bank.table, bank.maps
+        r = changed(r, augment=dict(hflip=0.0, snapshot=None))
+    dls = face_dls(table, pixels, r, held_out=0, steps=self.schedule.steps, seed=self.seed)
+    decay = fine_tuning_settings(r).lr_decay
+    callbacks = [StepRate(r.optimizer.lr, self.schedule, decay), *callbacks]
+    return face_learner(dls, model, preset=r, cbs=callbacks, clip=clip)
 
 # %% ../../nbs/paper/11_training.ipynb #b1100006
 def train_recognizer(
@@ -481,6 +550,7 @@ def train_recognizer(
     `dest` belongs to another run.
     """
     tuning, names = fine_tuning_settings(r), identity_names(table)
+    start = start or tuning.start
     start = recognizer_file(start) if start else None
     taken = check_start(start, r, loss, names) if start or not r.start else None
     device, world = pick_device(device), distributed_info().world
@@ -491,24 +561,14 @@ def train_recognizer(
         where = dict(seed=seed, device=device, every=every, fresh=fresh, crop=crop)
         own = start_weights(table, pixels, Path(dest).parent, r, **where)
         taken = check_start(own, r, loss, names, same_identities=True)
-    n_ids = int(table.label.max()) + 1
+    given = _Given(table, pixels, r, schedule, loss, options, seed, device, crop, taken)
     bf16 = r.precision == 'bf16' and has_bf16(device.type)
-
-    def build(resumed: bool) -> Recognizer:
-        how = dict(device=device, start=taken, faces=_new_faces(table, pixels, resumed))
-        return build_training_model(n_ids, r, loss, options, **how, crop=crop)
-
-    def learner(model: Recognizer, callbacks: Sequence[Callback]) -> Learner:
-        dls = face_dls(table, pixels, r, held_out=0, steps=schedule.steps, seed=seed)
-        callbacks = [StepRate(r.optimizer.lr, schedule, tuning.lr_decay), *callbacks]
-        return face_learner(dls, model, preset=r, cbs=callbacks, clip=clip)
-
     model, facts = train_or_resume(
         dest,
         kind='recognizer',
         **_run_hashes(data_identity(table, pixels), r, schedule, how, seed=seed)._asdict(),
-        build=build,
-        learner=learner,
+        build=given.build,
+        learner=partial(given.learner, clip=clip),
         load=load_recognizer,
         keep=partial(_keep, start=taken, alpha=tuning.blend),
         seed=seed,

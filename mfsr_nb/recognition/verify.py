@@ -20,7 +20,7 @@ from ..engine.json_files import Record, check_record, read_json
 from ..protocol.inputs import embedding_norms
 from .embed import embed
 from .gallery import Threshold
-from .pretrained import recognizer_file
+from .pretrained import DEFAULT, recognizer_file
 from ..registries import closest
 
 # %% ../../nbs/paper/22a_verify.ipynb #22a00006
@@ -126,7 +126,8 @@ def _threshold(threshold: Any, model: Any, at: str, scenario: str) -> Threshold 
 def verify(
     image_a: Any,  # A path, Pillow image, array or tensor
     image_b: Any,  # The same
-    model: nn.Module | str | Path,  # A `Recognizer`, or the file of its weights
+    # A `Recognizer`, or the file of its weights; None: the pretrained network that is installed
+    model: nn.Module | str | Path | None = None,
     threshold: float | str | Path | Threshold | None = None,  # A number, a file, or None: see above
     *,
     at: str = 'accuracy',  # Which threshold of the file: accuracy, eer, tar@far=1e-3, ...
@@ -137,7 +138,7 @@ def verify(
 ) -> Verification:
     "Compare two faces; raises `InputError` on bad images, wrong weights, unknown thresholds"
     # What can be refused is refused before anything is computed
-    model = model if isinstance(model, nn.Module) else recognizer_file(model)
+    model = model if isinstance(model, nn.Module) else recognizer_file(model or DEFAULT)
     chosen = _threshold(threshold, model, at, scenario)
     phi = embed([image_a, image_b], model, align=align, flip=flip, device=device)
     a, b = phi / embedding_norms(phi)[:, None]

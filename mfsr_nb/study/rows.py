@@ -88,7 +88,7 @@ def needs_landmarks(
     return row.masks in MASKS and MASKS[row.masks].needs_landmarks
 
 # %% ../../nbs/library/50_rows.ipynb #50da0007
-TABLES = ('table1', 'table2', 'table3', 'table4', 'calibration', 'gaps')
+TABLES = ('table1', 'table2', 'table3', 'table4', 'calibration', 'gaps', 'real')
 # tables that have columns for each training set
 _BY_TRAINING_SET = ('table1', 'calibration')
 
@@ -196,7 +196,7 @@ def _in_tables(every: Sequence[Row], tables: Sequence[str]) -> Iterator[Row]:
 
 
 def rows(
-    tables: Sequence[str] = ('1', '2', '3', '4'),  # '1' to '4', 'calibration', 'gaps'
+    tables: Sequence[str] = ('1', '2', '3', '4'),  # Or 'calibration', 'gaps', 'real'
     rows_file: str | Path | None = None,  # Rows of one's own, which are added to the tables
 ) -> list[Row]:  # In the order in which they are computed
     "The rows that these tables consist of; raises `InputError` on an unknown table or a wrong file"

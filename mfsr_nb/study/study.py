@@ -542,6 +542,7 @@ def masked(
     row: Row,
     seed: int = 0,
     check: bool = False,  # Compare rule-based masks that exist with the data?
+    copy: int = 0,  # Of rule-based masks: another copy has other masks
 ) -> str | Path | None:
     "Folder of a row's masked training faces, created if necessary; None for a row without"
     if row.masks in GENERATORS:
@@ -550,13 +551,28 @@ def masked(
         return self.data(f'{row.train}_true')
     if not row.masks:
         return None
-    folder = self.dest / 'generated' / row.train / self.masks_name(row)
+    name = f'{self.masks_name(row)}-{copy}' if copy else self.masks_name(row)
+    folder = self.dest / 'generated' / row.train / name
     source = self.data(row.train)
     with self.alone(folder):
         if check or not (folder / 'recipe.jsonl').is_file():
-            how = dict(skip_bad=self.skip_bad, **self.mask_options(row))
+            how = dict(skip_bad=self.skip_bad, seed=copy, **self.mask_options(row))
             self.leave_out(mask_folder(source, folder, row.masks, **how)[1])
     return folder
+
+# %% ../../nbs/library/55_study.ipynb #stdcp002
+@patch
+def training_table(
+    self: Study,
+    row: Row,
+    seed: int = 0,
+) -> pd.DataFrame:  # From `training_set`
+    "The training images of a row: full faces, and their masked copies"
+    tuning = self.preset.recognition.fine_tuning
+    copies = tuning.copies if tuning and row.masks in MASKS else 1
+    folders = [self.masked(row, seed, copy=copy) for copy in range(copies)]
+    generated = [folder for folder in folders if folder is not None]
+    return training_set(self.data(row.train), generated, self.skip_bad)
 
 # %% ../../nbs/library/55_study.ipynb #8e9b980a
 @patch
@@ -571,10 +587,7 @@ def report_name(
 
 
 @patch
-def has_report(
-    self: Study,
-    row: Row,
-) -> bool:
+def has_report(self: Study, row: Row) -> bool:
     "Can there be a report? It needs S, unpaired masked faces, and an evaluation network for them"
     if row.masks in ('', 'true'):
         return False

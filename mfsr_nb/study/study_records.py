@@ -30,7 +30,6 @@ from mfsr_nb.recognition.recognizer import (
     embed_pixels,
     fingerprint,
     load_recognizer,
-    training_set,
 )
 from ..registries import GENERATORS
 from .registry import made_by
@@ -120,7 +119,7 @@ def _attention_runs(study: Study, compared: Iterable[Row], seed: int) -> dict[st
     runs = {}
     for row in compared:
         label = ('DCR' if row.loss == 'dcr' else 'Softmax') + ('+IAMGAN' if row.masks else '')
-        table = training_set(study.data(row.train), study.masked(row, seed), study.skip_bad)
+        table = study.training_table(row, seed)
         runs[label] = study.name(row, seed, table).folder
     return runs
 
