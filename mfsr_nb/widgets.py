@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from IPython.display import DisplayHandle, display
-
 from .plots import page_image
 
 # %% ../nbs/library/widgets.ipynb #wd000006
@@ -32,9 +30,10 @@ def has_front_end() -> bool:
     return 'google.colab' in sys.modules or any(name in os.environ for name in names)
 
 # %% ../nbs/library/widgets.ipynb #wd000007
-def _add_controls(draw: Callable, controls: dict[str, Control], picture: DisplayHandle) -> None:
+def _add_controls(draw: Callable, controls: dict[str, Control], picture: Any) -> None:
     "Controls below a picture, which is drawn again when one of them moves"
     import ipywidgets
+    from IPython.display import display
 
     sliders = {}
     for name, control in controls.items():
@@ -56,6 +55,8 @@ def explore(
     **controls: Control,  # Of each argument
 ) -> None:
     "Show a picture, with controls that change it where there is somebody to move them"
+    from IPython.display import display
+
     first = {name: control.start for name, control in controls.items()}
     picture = display(page_image(draw(**first)), display_id=True)
     if has_front_end() and find_spec('ipywidgets'):
