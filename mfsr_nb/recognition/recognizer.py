@@ -111,10 +111,10 @@ class Recognizer(PixelNetwork):
 
     def phi(
         self,
-        x: Tensor,  # uint8 (B, S, S, 3), or float maps of the stages before `behind_maps`
+        x: Tensor,  # (B, S, S, 3), 0 to 255; with `behind_maps`, float maps of earlier stages
     ) -> Tensor:  # (B, dim)
         "The deep feature as the losses see it (eq. R1)"
-        has_maps = x.is_floating_point()
+        has_maps = bool(self.behind_maps) and x.is_floating_point()
         maps = x.float() if has_maps else self.normalized(x)
         with self.half():
             for part in self.behind_maps if has_maps else (self.body,):
