@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mfsr_nb.engine.released import SEGMENTATION, find_released
-from mfsr_nb.masks.unet import load_unet
+from mfsr_nb.masks.unet_network import load_unet
 from mfsr_nb.recognition.attention import attention_record, write_attention
 from mfsr_nb.recognition.explain import activation, probe_rows, references, search_gallery
 from mfsr_nb.recognition.pretrained import open_recognizer

@@ -179,16 +179,19 @@ class UNetBody(nn.Module):
         deep = skips.pop()
         return skips, self._styled(deep + self.deep(deep), z, 0)
 
+    def _decode(self, skips, y, z):
+        "From the lowest resolution to the highest, with the skip connections"
+        for layer, up in enumerate(self.up, start=1):
+            y = self._styled(up(torch.cat([_double(y), skips.pop()], 1)), z, layer)
+        return self.last(torch.cat([_double(y), skips.pop()], 1))
+
     def forward(
         self,
         x: torch.Tensor,  # (B, 3, S, S)
         z: torch.Tensor | None = None,  # (B, latent), where there is a code
     ) -> torch.Tensor:
         "Unbounded values for `compose_output`"
-        skips, y = self._encode(x, z)
-        for layer, up in enumerate(self.up, start=1):
-            y = self._styled(up(torch.cat([_double(y), skips.pop()], 1)), z, layer)
-        return self.last(torch.cat([_double(y), skips.pop()], 1))
+        return self._decode(*self._encode(x, z), z)
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #0606sp02
 class SplitBody(UNetBody):
@@ -207,12 +210,10 @@ class SplitBody(UNetBody):
     ) -> torch.Tensor:
         "Unbounded values for `compose_output`"
         skips, deep = self._encode(x, z)
-        picture = opening = deep
+        picture = deep
         for layer, up in enumerate(self.draw_up, start=1):
             picture = self._styled(up(_double(picture)), z, layer)
-        for up in self.up:
-            opening = up(torch.cat([_double(opening), skips.pop()], 1))
-        opening = self.last(torch.cat([_double(opening), skips.pop()], 1))
+        opening = self._decode(skips, deep, None)
         return torch.cat([self.draw_last(_double(picture)), opening], 1)
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #0606aa03
