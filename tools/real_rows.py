@@ -1,6 +1,7 @@
 """Compute the rows of `photos-pretrained`, and add them to the registry of evidence.
 
 mfsr_align LFW lfw --for dlib; mfsr_align RMFRD rmfrd --for dlib
+python tools/real_lists.py lfw rmfrd
 python tools/real_rows.py --train lfw/six.csv --test rmfrd/untouched.csv --dest STUDY
 """
 
