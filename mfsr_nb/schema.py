@@ -8,7 +8,8 @@ __all__ = ['Fraction', 'Positive', 'NotNegative', 'Count', 'Index', 'Pair', 'MOS
            'FineTuning', 'Schedules', 'Coarse', 'Tight', 'Snapshot', 'Augmentation', 'Neck', 'Batch', 'DomainMix',
            'TestFeature', 'Recognition', 'SegmentationLoss', 'SegmentationAugmentation', 'SegmentationOutput',
            'Segmentation', 'Verification', 'Retrieval', 'Evaluation', 'Losses', 'Masks', 'DiscriminatorAugmentation',
-           'GeneratorAugmentation', 'GeneratorCommon', 'GeneratorSchedule', 'Ramp', 'Generators', 'Preset']
+           'GeneratorAugmentation', 'GeneratorCommon', 'GeneratorSchedule', 'Ramp', 'Generators', 'RowChanges',
+           'RowGroups', 'Preset']
 
 # %% ../nbs/library/01b_schema.ipynb #schm0003
 from collections.abc import Mapping
@@ -503,6 +504,22 @@ class Generators(_ByName):
     common: GeneratorCommon
 
 # %% ../nbs/library/01b_schema.ipynb #schm0022
+class RowChanges(Section):
+    "What rows have instead of the preset's settings"
+
+    # of the loss
+    options: dict[str, Any] = Field(default_factory=dict)
+    # of the section `recognition`
+    recognition: dict[str, Any] = Field(default_factory=dict)
+
+
+class RowGroups(Section):
+    "Changes by loss: for rows that train on full faces only, and for rows with masks"
+
+    full: dict[str, RowChanges]
+    masked: dict[str, RowChanges]
+
+# %% ../nbs/library/01b_schema.ipynb #edf3f703
 class Preset(Section):
     "A complete set of settings"
 
@@ -513,6 +530,7 @@ class Preset(Section):
     align: Align
     recognition: Recognition
     losses: Losses
+    rows: RowGroups
     segmentation: Segmentation
     iamgan: Any
     masks: Masks

@@ -2,7 +2,8 @@
 
 A name says for what faces, at what size, and what: world-112-S is the segmentation network,
 world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
-kept in DEST and continue where they stopped. Generators for photographs need --faces and --masked,
+kept in DEST and continue where they stopped. Generators are trained with the segmentation network
+that the package has, so release that one first. Those for photographs need --faces and --masked,
 both cropped by `mfsr_align --margin -0.1 --border repeat`; they start from drawn faces that are
 cropped alike.
 """
@@ -24,7 +25,7 @@ from mfsr_nb.core import InputError
 from mfsr_nb.data.align import align_folder
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS
+from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS, find_released
 from mfsr_nb.engine.weights import open_tensors, save_tensors, weights_hash
 from mfsr_nb.generators.attempts import make_generator_that_masks
 from mfsr_nb.generators.gan_training import load_generator
@@ -38,7 +39,6 @@ from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
 from mfsr_nb.recognition.train import train_recognizer
-from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 from mfsr_nb.world.wearing import WEARING
 
@@ -190,10 +190,11 @@ def cropped_alike(data: Path, dest: Path, size: int) -> Path:
 
 def start_weights(study: Study, work: Path, name: Name) -> Path:
     "A generator of drawn faces in the crop of the photographs, to start from"
+    S = find_released(SEGMENTATION, 'world')
     full = cropped_alike(study.data('casia'), work / 'start' / 'full', name.size)
     masked = cropped_alike(study.data('mfsr_seg'), work / 'start' / 'masked', name.size)
     given = (full, masked, work / 'start' / name.method, load_preset(START), name.method)
-    training = make_generator_that_masks(*given, S=study.segmenter())
+    training = make_generator_that_masks(*given, S=S)
     return training.folder / 'weights.safetensors'
 
 
@@ -207,9 +208,33 @@ def trained_judge(faces: Path, work: Path, preset: object) -> Path:
     return folder / 'weights.safetensors'
 
 
+def release_world_generator(study: Study, name: Name, command: str) -> None:
+    "Train a generator on drawn faces, and release it"
+    full, masked = study.data('casia'), study.data('mfsr_seg')
+    S = find_released(SEGMENTATION, name.data)
+    how = dict(C=study.softmax('casia', 0)) if name.method.startswith('iamgan') else {}
+    given = (full, masked, study.dest / name.method, study.preset, name.method)
+    training = make_generator_that_masks(*given, S=S, **how)
+    sources = Sources(full, masked, S, study.softmax('casia', 1))
+    release_generator(training, sources, study.preset, name, study.dest, command)
+
+
+def release_photos_generator(
+    study: Study, name: Name, options: argparse.Namespace, command: str
+) -> None:
+    "Train a generator on drawn faces and then on photographs, and release it"
+    preset = load_preset(PRESETS[name.data, name.size])
+    work, S = options.dest / preset.name, find_released(SEGMENTATION, name.data)
+    start = start_weights(study, work, name)
+    given = (options.faces, options.masked, work / name.method, preset, name.method)
+    training = make_generator_that_masks(*given, S=S, start=start)
+    judge = trained_judge(options.faces, work, preset)
+    sources = Sources(options.faces, options.masked, S, judge)
+    release_generator(training, sources, preset, name, work, command)
+
+
 def release(name: Name, options: argparse.Namespace) -> None:
     "Train or find what a name says, and put it into the package"
-    preset = load_preset(PRESETS[name.data, name.size])
     command = f'python tools/release.py {options.dest.name} {name}'
     world = PRESETS['world', name.size]
     study = Study(world, options.dest / world)
@@ -219,25 +244,10 @@ def release(name: Name, options: argparse.Namespace) -> None:
         command += ' --faces FACES --masked MASKED'
     if name.method == SEGMENTATION:
         release_segmenter(study, name, options, command)
-        return
-    if name.data == 'world':
-        row = Row(name=name.method, loss='softmax', masks=name.method)
-        sources = Sources(
-            study.data('casia'),
-            study.data('mfsr_seg'),
-            study.segmenter(),
-            study.softmax('casia', 1),
-        )
-        training = study.generator(row, 0)
-        release_generator(training, sources, preset, name, study.dest, command)
-        return
-    work = options.dest / preset.name
-    S = photos_segmenter(study, options.faces, work)
-    start = start_weights(study, work, name)
-    given = (options.faces, options.masked, work / name.method, preset, name.method)
-    training = make_generator_that_masks(*given, S=S, start=start)
-    sources = Sources(options.faces, options.masked, S, trained_judge(options.faces, work, preset))
-    release_generator(training, sources, preset, name, work, command)
+    elif name.data == 'photos':
+        release_photos_generator(study, name, options, command)
+    else:
+        release_world_generator(study, name, command)
 
 
 def write_checksums() -> None:

@@ -135,12 +135,15 @@ def plan(
     todo: Sequence[Row],  # Rows
     seeds: Sequence[int] = (0,),
     pages: Sequence[str | Path] = (),  # Notebooks to execute at the end
+    records: bool = True,  # Reports on generators and attention maps, too?
 ) -> dict[str, Task]:  # Name -> task, each after those that it needs
     "The tasks of a reproduction"
     planner = _RowPlanner(study)
     for seed in seeds:
         for row in todo:
             planner.run(row, seed)
+        if not records:
+            continue
         for row in todo:
             if study.has_report(row) and (row.train == 'casia' or not study.drawn):
                 planner.report(row, seed)

@@ -16,7 +16,6 @@ import torch
 from ..core import FULL, MASKED, hardware, version_text
 from ..data.dataset import counts, read
 from ..data.loading import Streamed
-from ..presets import changed
 from ..protocol.evaluate import evaluate
 from ..protocol.metrics import chance_level
 from ..recognition.dfm import partial_similarity, train_partial
@@ -146,22 +145,18 @@ def _images(study: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
 def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) -> tuple[Any, dict]:
     "Train a row's recognizer, or find it trained: (model, facts about the training)"
     table, pixels = _images(study, table)
-    loss, options = study.options(row)
+    own = study.settings_of(row)
     how = dict(
         dest=study.dest / 'train' / folder,
-        schedule=study.schedule(row.train),
+        schedule=own.schedule,
         seed=seed,
         desc=f'{row.name}, seed {seed}',
         every=study.every,
     )
-    if LOSSES[loss].partial:
-        preset = study.preset
-        if row.options:
-            preset = changed(preset, losses={loss: options})
-        return train_partial(loss, table, pixels, preset=preset, **how)
-    recognition = study.preset.recognition
-    how |= dict(loss=loss, options=options, start=row.start or None)
-    return train_recognizer(table, pixels, r=recognition, **how)
+    if LOSSES[own.loss].partial:
+        return train_partial(own.loss, table, pixels, preset=own.preset, **how)
+    how |= dict(loss=own.loss, options=own.options, start=row.start or None)
+    return train_recognizer(table, pixels, r=own.recognition, **how)
 
 
 def _other_versions(study: Study, row: Row, trained: dict, generator: dict | None) -> list[str]:
@@ -177,7 +172,7 @@ def _compute(study: Study, row: Row, seed: int, table: pd.DataFrame, **of_run) -
     "The registry's line of a run that is trained and measured now"
     name, begin = of_run['name'], of_run['begin']
     model, facts = _train(study, row, seed, table, name.folder)
-    metrics = measure(study, model, study.options(row)[0])
+    metrics = measure(study, model, study.settings_of(row).loss)
     generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None
     others = _other_versions(study, row, facts, generator)
     test = study.test_set().table

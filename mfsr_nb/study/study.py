@@ -34,16 +34,12 @@ from mfsr_nb.generators.pipeline import (
 from ..masks.mask_folder import mask_folder
 from ..presets import config_hash, load_preset, settings
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
-from mfsr_nb.recognition.recognizer import (
-    check_data,
-    fingerprint,
-    loss_settings,
-    training_set,
-)
+from ..recognition.recognizer import check_data, fingerprint, training_set
 from ..recognition.train import start_weights, train_recognizer
 from ..registries import GENERATORS, MASKS
-from ..schema import Preset, Schedule
+from ..schema import Preset
 from .registry import made_by
+from .row_settings import RowSettings, row_settings
 from .rows import Row
 from ..world.write import DRAWING, write_world
 
@@ -287,23 +283,12 @@ class RunName(NamedTuple):
 
 
 @patch
-def schedule(
-    self: Study,
-    train: str,  # Training set
-) -> Schedule:
-    "Steps and learning rates of a training set: its own where the preset has them, else CASIA's"
-    schedules = self.preset.recognition.schedule
-    return getattr(schedules, train, schedules.casia)
-
-
-@patch
-def options(
+def settings_of(
     self: Study,
     row: Row,
-) -> tuple[str, dict]:
-    "(name of the loss or method, its settings) of a row"
-    loss, options = loss_settings(self.preset, row.loss)
-    return loss, options | row.options
+) -> RowSettings:
+    "What a row is trained with"
+    return row_settings(self.preset, row)
 
 # %% ../../nbs/library/55_study.ipynb #a55mopt1
 @patch
@@ -360,8 +345,8 @@ def name(
     "The hashes of a run's settings and data, its id, and the name of its folder"
     preset, generated = self.preset, row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
-    loss_options = self.options(row)[1]
-    how = (preset.recognition, preset.evaluation, row.loss, loss_options, self.masks_name(row))
+    own = self.settings_of(row)
+    how = (own.recognition, preset.evaluation, row.loss, own.options, self.masks_name(row))
     start = (weights_hash(row.start),) if row.start else ()
     config = config_hash(*how, *generator, *start)
     data = config_hash(*self._data_identity(row, table))
@@ -439,9 +424,9 @@ def softmax(
     with self.training(run):
         if not weights.is_file():
             table, pixels = self.decode(table)
-            settings_, schedule = self.preset.recognition, self.schedule(train)
+            own = self.settings_of(row)
             how = dict(seed=seed, desc=f'{row.name}, seed {seed}', every=self.every)
-            train_recognizer(table, pixels, run, settings_, schedule, **how)
+            train_recognizer(table, pixels, run, own.recognition, own.schedule, **how)
     return weights
 
 # %% ../../nbs/library/55_study.ipynb #a5500010

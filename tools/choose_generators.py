@@ -1,10 +1,9 @@
-"""Choose settings that the paper leaves open, on held-out identities of the training set.
+"""Choose settings of generators, on held-out identities of the training set.
 
 The candidates are those of mfsr_nb/presets/choices.yaml, or of --grid FILE. Each is trained, and
-all results are written: those of losses to results/choices.json, those of generators
-(--generators) to results/gan_settings.json. The command continues where it stopped, and several
-processes may fill one study. Generators that results/gan_settings.json has are not trained again,
-so that a search may go on elsewhere. It never looks at test identities.
+all results are written to results/gan_settings.json. The command continues where it stopped, and
+several processes may fill one study. Candidates that the file has are not trained again, so that a
+search may go on elsewhere. It never looks at test identities.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from mfsr_nb.generators.pipeline import (
 )
 from mfsr_nb.masks.generator_report import report_folder
 from mfsr_nb.masks.unet_network import load_unet, mask_probability
-from mfsr_nb.presets import config_hash, load_preset, settings
+from mfsr_nb.presets import config_hash
 from mfsr_nb.protocol.metrics import retrieval
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
@@ -50,14 +49,12 @@ from mfsr_nb.registries import GENERATORS, closest
 from mfsr_nb.study.choices import (
     Choices,
     GeneratorCandidate,
-    loss_part,
     preset_with,
     read_choices,
 )
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
 
-CHOICES = ROOT / 'results' / 'choices.json'
 GAN_SETTINGS = ROOT / 'results' / 'gan_settings.json'
 # fraction of the identities that is held out
 SHARE = 0.2
@@ -117,136 +114,6 @@ def search_rates(model: object, probe: Images, gallery: np.ndarray, ids: np.ndar
     "Rank-1 and mAP of probes in an embedded gallery"
     found = retrieval(embed_pixels(model, probe.pixels), probe.identity, gallery, ids)
     return dict(rank1=round(found.rank(1), 4), map=round(found.map, 4))
-
-
-# ---- losses
-
-
-class Training(NamedTuple):
-    "What all candidates of losses are trained and validated on"
-
-    table: pd.DataFrame
-    pixels: object
-    held: HeldOut
-
-
-def training_data(study: Study, share: float) -> Training:
-    "Full faces and IAMGAN's masked ones, with a fraction of the identities held out"
-    masked = study.masked(training_row('iamgan'), 0)
-    table = training_set(study.data('casia'), masked)
-    table, held = hold_out_identities(table, share, seed=0)
-    table, pixels, _ = load_pixels(table, study.preset.recognition.image_size)
-    return Training(table, pixels, held_out(study, set(held.identity)))
-
-
-def changed_schedule(schedule: dict, steps: int) -> dict:
-    "A schedule with another number of steps, and its milestones in proportion"
-    factor = steps / schedule['steps']
-    milestones = [round(factor * milestone) for milestone in schedule['milestones']]
-    warmup = round(factor * schedule['warmup'])
-    return schedule | dict(steps=steps, milestones=milestones, warmup=warmup)
-
-
-def recognition_of(preset: str, change: dict) -> object:
-    "The recognition settings of a preset with a candidate's changes"
-    changed = settings(load_preset(preset).recognition)
-    if 'lr' in change:
-        changed['optimizer']['lr'] = change['lr']
-    if 'backbone' in change:
-        changed['backbone'] = change['backbone']
-    if 'steps' in change:
-        schedule = changed['schedule']
-        schedule['casia'] = changed_schedule(schedule['casia'], change['steps'])
-    return load_preset(preset, recognition=changed).recognition
-
-
-def loss_options(loss: str, change: dict) -> dict:
-    "The paper's options of a loss with a candidate's changes"
-    return loss_settings(load_preset('paper'), loss)[1] | loss_part(change)
-
-
-def try_loss(
-    study: Study, data: Training, preset: str, loss: str, change: dict, seed: int, share: float
-) -> dict | None:
-    "Train and validate one candidate; None if that was done before"
-    options, recognition = loss_options(loss, change), recognition_of(preset, change)
-    mark = fingerprint(data.table)
-    name = config_hash(recognition, loss, options, seed, share, mark)
-    folder = study.dest / 'choose' / name
-    if (folder / 'line.json').is_file():
-        return None
-    model, facts = train_recognizer(
-        data.table,
-        data.pixels,
-        folder,
-        recognition,
-        recognition.schedule.casia,
-        loss=loss,
-        options=options,
-        seed=seed,
-        desc=f'{loss} {change}',
-    )
-    gallery = embed_pixels(model, data.held.gallery.pixels)
-    rates = {}
-    for kind in ('masked', 'full'):
-        probe = getattr(data.held, kind)
-        rates[kind] = search_rates(model, probe, gallery, data.held.gallery.identity)
-    line = dict(
-        id=name,
-        data=mark,
-        preset=study.preset.name,
-        loss=loss,
-        change=change,
-        seed=seed,
-        **rates,
-        loss_end=facts['final_loss'],
-        seconds=facts['seconds'],
-    )
-    write_json(folder / 'line.json', line)
-    return line
-
-
-def loss_order(line: dict, candidates: dict[str, list[dict]]) -> tuple[int, int]:
-    "Sort key of a line: its seed, then its candidate's place in the grid"
-    order = []
-    for loss, changes in candidates.items():
-        order += [(loss, change) for change in changes]
-    candidate = (line['loss'], line['change'])
-    return line['seed'], order.index(candidate) if candidate in order else len(order)
-
-
-def loss_lines(study: Study, candidates: dict[str, list[dict]]) -> list[dict]:
-    "All lines of a study; those of one loss are from the same, the newest, faces"
-    files = sorted(study.dest.glob('choose/*/line.json'), key=os.path.getmtime)
-    lines = []
-    for file in files:
-        if not file.parent.name.startswith('gan-'):
-            lines.append(json.loads(file.read_text()))
-    newest = {line['loss']: line.get('data') for line in lines}
-    lines = [line for line in lines if line.get('data') == newest[line['loss']]]
-    return sorted(lines, key=partial(loss_order, candidates=candidates))
-
-
-def choose_losses(
-    options: argparse.Namespace, study: Study, candidates: dict[str, list[dict]]
-) -> None:
-    "Try the candidates of losses"
-    data = training_data(study, options.share)
-    for seed in range(options.seeds):
-        for loss in options.names or candidates:
-            for change in candidates[loss]:
-                line = try_loss(
-                    study,
-                    data,
-                    preset=options.preset,
-                    loss=loss,
-                    change=change,
-                    seed=seed,
-                    share=options.share,
-                )
-                if line:
-                    print(json.dumps(line), flush=True)
-                    write_json(CHOICES, loss_lines(study, candidates), indent=1)
 
 
 # ---- generators
@@ -434,18 +301,10 @@ def arguments() -> argparse.Namespace:
         'names',
         nargs='*',
         metavar='NAME',
-        help='losses of the grid; or with --generators METHOD or METHOD/LINE, '
-        'such as iamgan "attgan/output: plain" (default: all)',
+        help='METHOD or METHOD/LINE, such as iamgan "attgan/output: plain" (default: all)',
     )
-    parser.add_argument('--generators', action='store_true', help='generators instead of losses')
     parser.add_argument('--preset', default='mini', help='default: mini')
     parser.add_argument('--seeds', type=int, default=1, help='seeds of each candidate (default: 1)')
-    parser.add_argument(
-        '--share',
-        type=float,
-        default=SHARE,
-        help=f'fraction of the identities held out, for losses (default: {SHARE})',
-    )
     parser.add_argument(
         '--grid',
         metavar='FILE',
@@ -454,12 +313,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_names(names: list[str], choices: Choices, generators: bool) -> None:
+def check_names(names: list[str], choices: Choices) -> None:
     "Raise `InputError` on a name that the grid does not have"
-    known = [*choices.losses]
-    if generators:
-        known = [f'{candidate.method}/{candidate.what}' for candidate in choices.generators]
-        known += dict.fromkeys(candidate.method for candidate in choices.generators)
+    known = [f'{candidate.method}/{candidate.what}' for candidate in choices.generators]
+    known += dict.fromkeys(candidate.method for candidate in choices.generators)
     for name in names:
         if name not in known:
             raise InputError(f'{name!r} is not in the grid: {closest(name, known)}')
@@ -470,15 +327,12 @@ def main() -> None:
     options = arguments()
     try:
         choices = read_choices(options.grid, options.preset)
-        check_names(options.names, choices, options.generators)
+        check_names(options.names, choices)
     except InputError as error:
         sys.exit(f'error: {error}')
     study = Study(options.preset, options.study)
-    if options.generators:
-        search = GeneratorSearch(study, options.preset, options.seeds, choices.generators)
-        search.run_all(options.names)
-    else:
-        choose_losses(options, study, choices.losses)
+    search = GeneratorSearch(study, options.preset, options.seeds, choices.generators)
+    search.run_all(options.names)
 
 
 if __name__ == '__main__':
