@@ -378,7 +378,7 @@ def mfsr_eval(
 def mfsr_reproduce(
     preset: str = 'mini',  # smoke, mini, mini-small, gpu, paper, photos, or a YAML file
     # Which tables, separated by commas; `calibration` trains on the world's own masked faces,
-    # `gaps` measures what the paper leaves open
+    # `gaps` measures what the paper leaves open, `beyond` has methods that it does not have
     tables: str = '1,2,3,4',
     # Only these rows: names or cells with wildcards, separated by commas: 'DCR*,table2/*'
     rows: str = '',

@@ -348,7 +348,7 @@ class Registry(Mapping):
     def __init__(
         self,
         kind: str,  # What the methods are, in messages
-        modules: tuple[str, ...] = (),  # Modules of the library that register some
+        modules: str = '',  # Modules of the library that register some; separated by spaces
         supplied: tuple[str, ...] = (),  # Parameters that the library passes: no options
         base: type[Section] = Section,  # Options that all of them have, for their callers
         reserved: str = '',  # Names that no option may have; separated by spaces
@@ -419,8 +419,8 @@ class Registry(Mapping):
         if self._loaded:
             return
         self._loaded = True
-        for module in self.modules:
-            importlib.import_module(module)
+        for module in self.modules.split():
+            importlib.import_module(f'mfsr_nb.{module}')
         load_plugins()
 
     def __getitem__(self, name: str) -> Method:
@@ -525,10 +525,10 @@ class LossOptions(Section):
 
 LOSSES = Registry(
     'loss',
-    modules=('mfsr_nb.recognition.losses', 'mfsr_nb.recognition.dcr', 'mfsr_nb.recognition.dfm'),
+    modules='recognition.losses recognition.dcr recognition.hetero_center recognition.dfm',
     supplied=('n_ids', 'dim'),
     base=LossOptions,
-    shown='softmax triplet center sphereface cosface arcface dcr',
+    shown='softmax triplet center sphereface cosface arcface dcr hetero_center',
     others='dcr_wo_L_c dcr_wo_L_s dcr_squared dcr_any_length dcr_before dcr_center '
     'dcr_all_negatives dcr_unit_centers interpret_fr dfm',
     # where the method trains a network of its own: how
@@ -536,7 +536,7 @@ LOSSES = Registry(
 )
 MASKS = Registry(
     'masking method',
-    modules=('mfsr_nb.masks.masking',),
+    modules='masks.masking',
     shown='de crop kp_cvx kp_syn',
     supplied=('image', 'landmarks', 'rng'),
     # parameters of `mask_face` and `mask_folder`
@@ -547,7 +547,7 @@ MASKS = Registry(
 )
 READERS = Registry(
     'reader',
-    modules=('mfsr_nb.data.readers', 'mfsr_nb.data.lists', 'mfsr_nb.data.layouts'),
+    modules='data.readers data.lists data.layouts',
     supplied=('root', 'skip_bad'),
     # path -> does the reader know this layout?
     matches=None,
@@ -556,9 +556,7 @@ READERS = Registry(
 )
 BACKBONES = Registry(
     'backbone',
-    modules=tuple(
-        f'mfsr_nb.recognition.{name}' for name in ('backbones', 'iresnet', 'dlib_resnet', 'facenet')
-    ),
+    modules='recognition.backbones recognition.iresnet recognition.dlib_resnet recognition.facenet',
     supplied=('init', 'size'),
     # where weights exist: template and side of their crops, and a normalization that they keep
     **dict(template='', pixels=None, normalize=''),
@@ -568,7 +566,7 @@ BACKBONES = Registry(
 GENERATORS = Registry(
     'generator',
     # the first imports CycleGAN's
-    modules=('mfsr_nb.generators.iamgan', 'mfsr_nb.generators.attribute_gans'),
+    modules='generators.iamgan generators.attribute_gans',
     shown='cyclegan iamgan stargan attgan sagan',
     others='iamgan_wo_rec iamgan_wo_cls iamgan_log iamgan_scratch iamgan_sum iamgan_z',
     # does it need a segmentation network and a classifier of the full faces?
@@ -582,7 +580,7 @@ GENERATORS = Registry(
 )
 METRICS = Registry(
     'metric',
-    modules=('mfsr_nb.protocol.report_metrics', 'mfsr_nb.protocol.open_set'),
+    modules='protocol.report_metrics protocol.open_set',
     supplied=('scores', 'same', 'sets', 'threshold', 'far', 'tar', 'found', 'mated', 'nonmated'),
     # what it is computed from: pairs, roc, search or open_set
     on='pairs',

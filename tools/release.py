@@ -44,6 +44,8 @@ from mfsr_nb.world.wearing import WEARING
 
 # the preset of the drawn faces that a generator for photographs starts from
 START = 'long-photos-start'
+# a generator with a code begins with the released one without
+WITH_CODE, WITHOUT_CODE = 'iamgan_z', 'iamgan'
 # a preset for each kind of faces and size
 PRESETS = {('world', 112): 'long', ('world', 64): 'long-64', ('photos', 112): 'long-photos'}
 # of an image without a mask: where more is called mask, it is a false alarm
@@ -213,6 +215,8 @@ def release_world_generator(study: Study, name: Name, command: str) -> None:
     full, masked = study.data('casia'), study.data('mfsr_seg')
     S = find_released(SEGMENTATION, name.data)
     how = dict(C=study.softmax('casia', 0)) if name.method.startswith('iamgan') else {}
+    if name.method == WITH_CODE:
+        how |= dict(start=find_released(WITHOUT_CODE, name.data, name.size))
     given = (full, masked, study.dest / name.method, study.preset, name.method)
     training = make_generator_that_masks(*given, S=S, **how)
     sources = Sources(full, masked, S, study.softmax('casia', 1))
@@ -225,7 +229,10 @@ def release_photos_generator(
     "Train a generator on drawn faces and then on photographs, and release it"
     preset = load_preset(PRESETS[name.data, name.size])
     work, S = options.dest / preset.name, find_released(SEGMENTATION, name.data)
-    start = start_weights(study, work, name)
+    if name.method == WITH_CODE:
+        start = find_released(WITHOUT_CODE, name.data, name.size)
+    else:
+        start = start_weights(study, work, name)
     given = (options.faces, options.masked, work / name.method, preset, name.method)
     training = make_generator_that_masks(*given, S=S, start=start)
     judge = trained_judge(options.faces, work, preset)

@@ -103,7 +103,7 @@ def needs_landmarks(
     return row.masks in MASKS and MASKS[row.masks].needs_landmarks
 
 # %% ../../nbs/library/50_rows.ipynb #50da0007
-TABLES = ('table1', 'table2', 'table3', 'table4', 'calibration', 'gaps', 'real')
+TABLES = ('table1', 'table2', 'table3', 'table4', 'calibration', 'gaps', 'beyond', 'real')
 # tables that have columns for each training set
 _BY_TRAINING_SET = ('table1', 'calibration')
 
@@ -212,7 +212,7 @@ def _in_tables(every: Sequence[Row], tables: Sequence[str]) -> Iterator[Row]:
 
 
 def rows(
-    tables: Sequence[str] = ('1', '2', '3', '4'),  # Or 'calibration', 'gaps', 'real'
+    tables: Sequence[str] = ('1', '2', '3', '4'),  # Or 'calibration', 'gaps', 'beyond', 'real'
     rows_file: str | Path | None = None,  # Rows of one's own, which are added to the tables
 ) -> list[Row]:  # In the order in which they are computed
     "The rows that these tables consist of; raises `InputError` on an unknown table or a wrong file"
