@@ -38,7 +38,6 @@ from mfsr_nb.presets import config_hash
 from mfsr_nb.protocol.metrics import retrieval
 from mfsr_nb.recognition.recognizer import (
     embed_pixels,
-    fingerprint,
     load_recognizer,
     loss_settings,
     training_set,
@@ -54,6 +53,7 @@ from mfsr_nb.study.choices import (
 )
 from mfsr_nb.study.rows import Row
 from mfsr_nb.study.study import Study
+from mfsr_nb.world.write import DRAWING
 
 GAN_SETTINGS = ROOT / 'results' / 'gan_settings.json'
 # fraction of the identities that is held out
@@ -213,14 +213,16 @@ class GeneratorSearch:
     def __init__(self, study: Study, preset: str, seeds: int, candidates: list[GeneratorCandidate]):
         self.study, self.preset, self.seeds = study, preset, seeds
         self.candidates = candidates
-        self.data = fingerprint(training_set(study.data('casia')))
 
     def name(self, candidate: GeneratorCandidate, seed: int) -> str:
-        "Names a candidate by its settings and its data"
+        """Names a candidate by its settings and those of its data
+
+        Not by the pixels: processors of different kinds draw a few of them differently."""
         preset, method = preset_with(candidate, self.preset), candidate.method
         own = generator_settings(preset, method) if method in GENERATORS else method
-        unpaired = self.study.preset.world.seg
-        how = (preset.recognition, preset.segmentation, unpaired, self.data)
+        world = preset.world
+        drawn = (world.size, world.seed, world.casia, world.seg, world.wear, DRAWING)
+        how = (preset.recognition, preset.segmentation, drawn)
         return f'gan-{method}-{seed}-{config_hash(own, *how)[:6]}'
 
     def folder(self, candidate: GeneratorCandidate, seed: int) -> Path:
