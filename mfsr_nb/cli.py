@@ -8,10 +8,10 @@ __all__ = ['mfsr_gan', 'mfsr_embed', 'mfsr_eval', 'mfsr_reproduce', 'mfsr_merge'
 # %% ../nbs/library/60_cli.ipynb #540a7251
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from .cli_data import check_number, print_left_out, refuse_options
-from .command import command
+from .command import PLACE, command
 from .core import InputError
 
 # %% ../nbs/library/60_cli.ipynb #2757cf63
@@ -203,7 +203,7 @@ def mfsr_embed(
     data: str,  # Data set in any layout
     # File that mfsr_train wrote; or a pretrained network: dlib, a file of arcface_torch or
     # facenet-pytorch, or a recognizer as ONNX
-    weights: str,
+    weights: Annotated[str, PLACE] = 'dlib',
     out: str = 'emb.npz',  # Arrays embedding, identity, masked, path; issame of a .bin of pairs
     generated: str = '',  # Masked copies that mfsr_mask wrote of DATA, embedded as well
     # Feature of the mirrored face: add it (sum) or append it (concat)
@@ -464,9 +464,8 @@ def _print_settings(table: Any) -> None:
 
 @command
 def mfsr_presets(
-    action: Literal['list', 'show'] = 'list',  # What to do
-    preset: str = 'mini',  # To show: a preset, or a YAML file
-    /,
+    action: Annotated[Literal['list', 'show'], PLACE] = 'list',  # What to do
+    preset: Annotated[str, PLACE] = 'mini',  # To show: a preset, or a YAML file
     diff: str = '',  # Show only what differs from this preset
     # A setting of the preset, such as recognition.optimizer.lr=1e-3; repeatable
     set: list[str] = (),

@@ -8,10 +8,10 @@ __all__ = ['DIFFERENT', 'NO_DECISION', 'mfsr_verify', 'mfsr_enroll', 'mfsr_searc
 # %% ../nbs/library/60b_cli_faces.ipynb #cfa00004
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from .cli_data import check_number
-from .command import command
+from .command import PLACE, command
 from .core import InputError
 
 # %% ../nbs/library/60b_cli_faces.ipynb #cfa00007
@@ -65,7 +65,8 @@ def _print_verification(answer: Any, as_json: bool) -> None:
 def mfsr_verify(
     image_a: str,  # Image of a face
     image_b: str,  # Image of a face
-    weights: str,  # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
+    # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
+    weights: Annotated[str, PLACE] = 'dlib',
     # A number, or a JSON file of mfsr_eval --out; by default metrics.json beside WEIGHTS
     threshold: str = '',
     at: str = 'accuracy',  # Threshold of the file: accuracy, eer, tar@far=1e-2, tar@far=1e-3
@@ -201,8 +202,9 @@ def _open_gallery(folder: str, weights: str, options: dict, device: str) -> Any:
 @command
 def mfsr_enroll(
     data: str,  # Data set in any layout, or an npz file of mfsr_embed
-    weights: str,  # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
-    gallery: str,  # Folder of the gallery; one that exists is added to
+    # File that mfsr_train wrote, or a pretrained network as in mfsr_embed
+    weights: Annotated[str, PLACE] = 'dlib',
+    gallery: Annotated[str, PLACE] = 'gallery',  # Folder; of a gallery that exists, it is added to
     # What a probe is compared with: the mean of an identity's images (center), the most similar
     # one (images), or one mean for full and one for masked faces (centers)
     compare: Literal['center', 'images', 'centers'] = 'center',

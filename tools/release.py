@@ -39,6 +39,7 @@ from mfsr_nb.model_card import card_path, data_facts, write_card
 from mfsr_nb.presets import load_preset
 from mfsr_nb.recognition.recognizer import embed_pixels, load_recognizer, training_set
 from mfsr_nb.recognition.train import train_recognizer
+from mfsr_nb.schema import Preset
 from mfsr_nb.study.study import Study
 from mfsr_nb.world.wearing import WEARING
 
@@ -47,7 +48,12 @@ START = 'long-photos-start'
 # a generator with a code begins with the released one without
 WITH_CODE, WITHOUT_CODE = 'iamgan_z', 'iamgan'
 # a preset for each kind of faces and size
-PRESETS = {('world', 112): 'long', ('world', 64): 'long-64', ('photos', 112): 'long-photos'}
+PRESETS = {
+    ('world', 112): 'long',
+    ('world', 64): 'long-64',
+    ('photos', 112): 'long-photos',
+    ('photos', 64): 'long-photos',
+}
 # of an image without a mask: where more is called mask, it is a false alarm
 LEAST_CALLED = 0.01
 OPEN = 'apache-2.0'
@@ -82,6 +88,14 @@ def parse_name(text: str) -> Name:
         known = ', '.join(f'{data}-{size}-METHOD' for data, size in PRESETS)
         raise InputError(f'{text!r} names no weights: use {known}, METHOD a generator or S')
     return Name(data, int(size), method)
+
+
+def preset_of(name: Name, which: str = '') -> Preset:
+    "The preset of a name, or another one with images of its size"
+    which = which or PRESETS[name.data, name.size]
+    section = dict(image_size=name.size)
+    generators = dict(common=section)
+    return load_preset(which, recognition=section, iamgan=section, generators=generators)
 
 
 def write_half(source: Path, name: Name, command: str) -> Path:
@@ -156,7 +170,7 @@ def release_segmenter(study: Study, name: Name, options: argparse.Namespace, com
     write_card(path, **data_facts(*data), preset=study.preset.name, license=terms)
 
 
-def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
+def report_on(path: Path, sources: Sources, preset: Preset, work: Path) -> dict:
     "The report of released weights on faces that are masked with them"
     generator, size = load_generator(path), preset.iamgan.image_size
     # other weights make other faces
@@ -171,7 +185,7 @@ def report_on(path: Path, sources: Sources, preset: object, work: Path) -> dict:
 
 
 def release_generator(
-    training: object, sources: Sources, preset: object, name: Name, work: Path, command: str
+    training: object, sources: Sources, preset: Preset, name: Name, work: Path, command: str
 ) -> None:
     "A generator, its report and its card"
     path = write_half(training.folder / 'weights.safetensors', name, command)
@@ -195,12 +209,12 @@ def start_weights(study: Study, work: Path, name: Name) -> Path:
     S = find_released(SEGMENTATION, 'world')
     full = cropped_alike(study.data('casia'), work / 'start' / 'full', name.size)
     masked = cropped_alike(study.data('mfsr_seg'), work / 'start' / 'masked', name.size)
-    given = (full, masked, work / 'start' / name.method, load_preset(START), name.method)
+    given = (full, masked, work / 'start' / name.method, preset_of(name, START), name.method)
     training = make_generator_that_masks(*given, S=S)
     return training.folder / 'weights.safetensors'
 
 
-def trained_judge(faces: Path, work: Path, preset: object) -> Path:
+def trained_judge(faces: Path, work: Path, preset: Preset) -> Path:
     "A recognizer of the photographs with another seed than that of a generator's classifier"
     table = training_set(faces, None)
     recognition, folder = preset.recognition, work / 'judge'
@@ -227,8 +241,8 @@ def release_photos_generator(
     study: Study, name: Name, options: argparse.Namespace, command: str
 ) -> None:
     "Train a generator on drawn faces and then on photographs, and release it"
-    preset = load_preset(PRESETS[name.data, name.size])
-    work, S = options.dest / preset.name, find_released(SEGMENTATION, name.data)
+    preset, S = preset_of(name), find_released(SEGMENTATION, name.data)
+    work = options.dest / f'{preset.name}-{name.size}'
     if name.method == WITH_CODE:
         start = find_released(WITHOUT_CODE, name.data, name.size)
     else:

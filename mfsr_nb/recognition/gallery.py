@@ -40,7 +40,7 @@ from mfsr_nb.recognition.nearest import (
     nearest_identities,
     unit_vectors,
 )
-from .pretrained import open_recognizer, recognizer_file
+from .pretrained import DEFAULT, open_recognizer, recognizer_file
 from .recognizer import embed_pixels
 from ..registries import MASKS, closest
 
@@ -53,7 +53,8 @@ class Gallery:
 
     def __init__(
         self,
-        # A recognizer, or what `open_recognizer` takes; None: takes embeddings only
+        # A recognizer, or what `open_recognizer` takes; None: images are embedded by the pretrained
+        # network that is installed
         model: nn.Module | str | Path | None = None,
         *,
         compare: str = 'center',  # eq. 1: one of `COMPARE`
@@ -180,7 +181,7 @@ def _vectors(self: Gallery, given: _Given, masked: Any) -> _Vectors:
             raise InputError('embeddings do not show masks: say which are masked, masked=')
         return _Vectors(unit_vectors(given.content, self.storage), _said(masked, n))
     if self.model is None:
-        raise InputError('this gallery has no recognizer: give embedding=, or use Gallery(model)')
+        self.use(DEFAULT)
     size, device = self.model.config['size'], str(self.model.mean.device)
     how = dict(align=self.align, device=device, crop=crop_known_by(self.model))
     squares = face_squares(given.content, given.names, size, **how)
