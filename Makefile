@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test check render recheck readme lab docs bench stream faults wheel hooks clean
+.PHONY: help install reproduce test check render recheck readme lab docs browser browse bench stream faults wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -59,6 +59,12 @@ lab: $(STAMP)  ## JupyterLab on the notebooks (ARGS="--no-browser --port 8889")
 
 docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, otherwise Sphinx)
 	python tools/docs.py $(ARGS)
+
+browser: $(STAMP)  ## Playwright for `make browse`; Chromium or Chrome come from the system
+	$(INSTALL) -e '.[browser]'
+
+browse: $(STAMP)  ## open every page of _docs without a network: console, links, formulas, phones, search
+	python tools/browse.py $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory, each against a tool in common use
 	python tools/bench.py $(ARGS)

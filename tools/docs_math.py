@@ -22,6 +22,8 @@ IMPORTS = re.compile(
 NAMES = ('mathjax', 'CHTML', 'TeX', 'AllPackages', 'HTMLHandler', 'browserAdaptor')
 # safe addresses in formulas, and MathML for those who listen to a page
 NAMES += ('SafeHandler', 'AssistiveMmlHandler')
+# letters of a formula on a phone, as a share of their size elsewhere
+SMALLEST = 0.65
 LOADER = """\
 (() => {
 const modules = {}, loaded = {};
@@ -57,6 +59,16 @@ function typeset() {
   // MyST's sections ask for no maths but in elements of this class
   const options = {InputJax, OutputJax, elements, processHtmlClass: 'math'};
   if (elements.length) jax.mathjax.document(document, options).render();
+  addEventListener('resize', fit);
+  fit();
+}
+// on a phone, a wide formula has smaller letters, down to SMALLEST; beyond that it scrolls
+function fit() {
+  for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
+    formula.style.fontSize = '';
+    const share = formula.parentElement.clientWidth / formula.scrollWidth;
+    if (share < 1) formula.style.fontSize = `${Math.max(SMALLEST, share - .005) * 100}%`;
+  }
 }
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', typeset);
 else typeset();
@@ -91,7 +103,7 @@ def mathjax_script(lab: Path = LAB) -> str | None:
         return None
     parts = [file.read_text(encoding='utf-8') for file in files]
     bundle = re.search(r'self\.(\w+)=self', parts[0])
-    start = START.replace('IDS', json.dumps(ids))
+    start = START.replace('IDS', json.dumps(ids)).replace('SMALLEST', str(SMALLEST))
     return LOADER.replace('BUNDLE', repr(bundle[1])) + ';\n'.join(parts) + ';\n' + start
 
 
