@@ -8,7 +8,9 @@ TORCH ?=
 BIN := $(CURDIR)/.venv/bin
 UV := $(shell command -v uv || echo $(CURDIR)/.uv/bin/uv)
 STAMP := .venv/.installed
-INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt $(addprefix --torch-backend=,$(TORCH))
+# PyTorch's own index has versions such as 2.13.0+cpu, which `===` would exclude
+PINS := $(if $(TORCH),.venv/constraints.txt,constraints.txt)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c $(PINS) $(addprefix --torch-backend=,$(TORCH))
 export PATH := $(BIN):$(PATH)
 # two thread pools that spin on two cores are many times slower than one that waits
 export OMP_WAIT_POLICY := passive
@@ -30,6 +32,7 @@ $(UV):
 # JupyterLab of this environment saves notebooks clean, whether there is git or not
 $(STAMP): constraints.txt settings.ini setup.py pyproject.toml tools/jupyter_server_config.py | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@sed 's/===/==/' constraints.txt > .venv/constraints.txt
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps facenet-pytorch
 	@mkdir -p .venv/etc/jupyter
