@@ -64,7 +64,7 @@ docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is instal
 	python tools/docs.py $(ARGS)
 
 browser: $(STAMP)  ## Playwright for `make browse`; Chromium or Chrome come from the system
-	$(INSTALL) -e '.[browser]'
+	$(INSTALL) playwright
 
 browse: $(STAMP)  ## open every page of _docs without a network: console, links, formulas, phones, search
 	python tools/browse.py $(ARGS)
