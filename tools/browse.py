@@ -1,4 +1,6 @@
-"""Open every page of the built site in a browser, without a network, and say what a reader misses.
+"""Open every page of the site that Sphinx built in a browser, and say what a reader misses.
+
+The browser reaches nothing but the site.  It reports what follows.
 
 Messages of the console, broken links and images, formulas that are not typeset, what is wider than
 a phone, and the search.  It needs Chromium or Chrome, and Playwright (`make browser`).
@@ -78,6 +80,11 @@ class Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, *words: Any) -> None:
         "Nothing"
+
+    def copyfile(self, *files: Any) -> None:
+        "A file, if the tab is not closed before"
+        with suppress(ConnectionError):
+            super().copyfile(*files)
 
 
 def serve(site: Path) -> ThreadingHTTPServer:
@@ -229,9 +236,11 @@ def main() -> None:
         return
     every = sorted(path.relative_to(site).as_posix() for path in site.rglob('*.html'))
     names = chosen.pages or every
-    missing = sorted(set(names) - set(every))
+    missing = sorted({*names, 'search.html'} - set(every))
     if missing or not names:
-        sys.exit(f'browse: {site.name} has no page {"".join(missing[:1])}; make docs builds them')
+        sys.exit(
+            f'browse: {site.name} has no page {"".join(missing[:1])}; make docs ARGS=--sphinx builds it'
+        )
     server = serve(site)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)

@@ -55,19 +55,22 @@ function typeset() {
   const InputJax = new jax.TeX({packages: jax.AllPackages, inlineMath: [['\\\\(', '\\\\)']],
     displayMath: [['\\\\[', '\\\\]']]});
   const OutputJax = new jax.CHTML({fontURL: fonts});
-  const elements = [...document.querySelectorAll('.math')];
   // MyST's sections ask for no maths but in elements of this class
-  const options = {InputJax, OutputJax, elements, processHtmlClass: 'math'};
-  if (elements.length) jax.mathjax.document(document, options).render();
+  const options = {InputJax, OutputJax, processHtmlClass: 'math'};
+  if (document.querySelector('.math')) jax.mathjax.document(document, options).render();
   addEventListener('resize', fit);
   fit();
 }
 // on a phone, a wide formula has smaller letters, down to SMALLEST; beyond that it scrolls
 function fit() {
   for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
-    formula.style.fontSize = '';
-    const share = formula.parentElement.clientWidth / formula.scrollWidth;
-    if (share < 1) formula.style.fontSize = `${Math.max(SMALLEST, share - .005) * 100}%`;
+    const size = formula.dataset.size ??= formula.style.fontSize || '100%';
+    formula.style.fontSize = size;
+    // elements within a line have no width
+    let box = formula.parentElement;
+    while (!box.clientWidth && box !== document.body) box = box.parentElement;
+    const share = box.clientWidth / formula.scrollWidth;
+    if (share < 1) formula.style.fontSize = `calc(${size} * ${Math.max(SMALLEST, share - .005)})`;
   }
 }
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', typeset);
