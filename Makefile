@@ -8,13 +8,15 @@ TORCH ?=
 BIN := $(CURDIR)/.venv/bin
 UV := $(shell command -v uv || echo $(CURDIR)/.uv/bin/uv)
 STAMP := .venv/.installed
-INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt $(addprefix --torch-backend=,$(TORCH))
+# PyTorch's own index has versions such as 2.13.0+cpu, which `===` would exclude
+PINS := $(if $(TORCH),.venv/constraints.txt,constraints.txt)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c $(PINS) $(addprefix --torch-backend=,$(TORCH))
 export PATH := $(BIN):$(PATH)
 # two thread pools that spin on two cores are many times slower than one that waits
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test check render recheck readme lab docs bench stream faults wheel hooks clean
+.PHONY: help install reproduce test check render recheck readme lab docs browser browse bench stream faults wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +32,7 @@ $(UV):
 # JupyterLab of this environment saves notebooks clean, whether there is git or not
 $(STAMP): constraints.txt settings.ini setup.py pyproject.toml tools/jupyter_server_config.py | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@sed 's/===/==/' constraints.txt > .venv/constraints.txt
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps facenet-pytorch
 	@mkdir -p .venv/etc/jupyter
@@ -59,6 +62,12 @@ lab: $(STAMP)  ## JupyterLab on the notebooks (ARGS="--no-browser --port 8889")
 
 docs: $(STAMP)  ## the documentation site, into _docs (Quarto where it is installed, otherwise Sphinx)
 	python tools/docs.py $(ARGS)
+
+browser: $(STAMP)  ## Playwright for `make browse`; Chromium or Chrome come from the system
+	$(INSTALL) playwright
+
+browse: $(STAMP)  ## open every page of _docs without a network: console, links, formulas, phones, search
+	python tools/browse.py $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory, each against a tool in common use
 	python tools/bench.py $(ARGS)

@@ -165,6 +165,8 @@ def relative(path: Path | str, start: Path | str) -> str:
     return os.path.relpath(path, start).replace(os.sep, '/')
 
 
+NO_MATHJAX = 'docs: this JupyterLab has no MathJax that the site could use; pages load it online'
+
 # ---- the sidebar
 
 
@@ -194,6 +196,29 @@ def site_settings() -> dict:
 
 # ---- Quarto
 
+# what Quarto's pages load from the network to typeset maths
+MATHS_ONLINE = re.compile(
+    r'<script\b[^>]*\bsrc="https?://[^"]*(?:mathjax|polyfill)[^"]*"[^>]*></script>'
+)
+
+
+def maths_from_site(page: str, address: str) -> str:
+    "A page that loads MathJax from `address` instead of the network; others as they are"
+    if not MATHS_ONLINE.search(page):
+        return page
+    own = f'<script defer src="{address}"></script>\n</head>'
+    return MATHS_ONLINE.sub('', page).replace('</head>', own, 1)
+
+
+def bring_maths_along(site: Path) -> None:
+    "Let the pages of Quarto typeset maths without a network"
+    if not write_mathjax(site):
+        print(NO_MATHJAX)
+        return
+    for file in site.rglob('*.html'):
+        page = file.read_text(encoding='utf-8')
+        write(file, maths_from_site(page, relative(site / 'mathjax.js', file.parent)))
+
 
 def build_with_quarto(settings: dict) -> None:
     "nbdev's own way"
@@ -203,6 +228,7 @@ def build_with_quarto(settings: dict) -> None:
     if (ROOT / 'README.md').exists():
         os.utime(ROOT / 'README.md')
     subprocess.run([str(Path(sys.executable).with_name('nbdev_docs'))], check=True)
+    bring_maths_along(get_config().doc_path)
 
 
 # ---- Sphinx
@@ -224,7 +250,10 @@ nb_render_markdown_format = 'myst'
 myst_enable_extensions = ['attrs_block', 'dollarmath', 'amsmath', 'colon_fence']
 myst_heading_anchors = 4
 nb_code_prompt_show = nb_code_prompt_hide = 'Code'
+html_favicon = 'images/favicon.png'
 html_static_path = ['_static']
+html_extra_path = ['images/card.jpg']
+myst_html_meta = {meta!r}
 html_css_files = ['site.css']
 html_theme_options = dict(top_of_page_buttons=[])
 suppress_warnings = ['myst.header', 'myst.xref_missing', 'mystnb.unknown_mime_type']
@@ -463,6 +492,13 @@ def contents(settings: dict, pages: list[Page]) -> str:
     return '\n\n'.join(blocks)
 
 
+def social_card(title: str, url: str) -> dict[str, str]:
+    "What other sites show of a link to this one"
+    card = dict(type='website', site_name=title, image=f'{url}card.jpg')
+    found = {f'property=og:{name}': value for name, value in card.items()}
+    return {'description': get_config().description, 'twitter:card': 'summary_large_image', **found}
+
+
 def write_sources(folder: Path, settings: dict, processed: Path) -> None:
     "What Sphinx reads"
     config, title = get_config(), settings['website']['title']
@@ -476,11 +512,12 @@ def write_sources(folder: Path, settings: dict, processed: Path) -> None:
         write(folder / 'index.md', f'# {title}\n\n{sidebar}\n')
     write(folder / '_static' / 'site.css', CSS)
     url = f'{config.doc_host}{config.doc_baseurl}/'
-    conf = CONF.format(title=title, copyright=config.copyright, url=url)
+    meta = social_card(title, url)
+    conf = CONF.format(title=title, copyright=config.copyright, url=url, meta=meta)
     if write_mathjax(folder / '_static'):
         conf += "mathjax_path = 'mathjax.js'\n"
     else:
-        print('docs: this JupyterLab has no MathJax that the site could use; pages load it online')
+        print(NO_MATHJAX)
     write(folder / 'conf.py', conf)
     for images in processed.rglob('images'):
         shutil.copytree(images, folder / images.relative_to(processed), dirs_exist_ok=True)

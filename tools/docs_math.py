@@ -22,6 +22,8 @@ IMPORTS = re.compile(
 NAMES = ('mathjax', 'CHTML', 'TeX', 'AllPackages', 'HTMLHandler', 'browserAdaptor')
 # safe addresses in formulas, and MathML for those who listen to a page
 NAMES += ('SafeHandler', 'AssistiveMmlHandler')
+# letters of a formula on a phone, as a share of their size elsewhere
+SMALLEST = 0.65
 LOADER = """\
 (() => {
 const modules = {}, loaded = {};
@@ -53,10 +55,23 @@ function typeset() {
   const InputJax = new jax.TeX({packages: jax.AllPackages, inlineMath: [['\\\\(', '\\\\)']],
     displayMath: [['\\\\[', '\\\\]']]});
   const OutputJax = new jax.CHTML({fontURL: fonts});
-  const elements = [...document.querySelectorAll('.math')];
   // MyST's sections ask for no maths but in elements of this class
-  const options = {InputJax, OutputJax, elements, processHtmlClass: 'math'};
-  if (elements.length) jax.mathjax.document(document, options).render();
+  const options = {InputJax, OutputJax, processHtmlClass: 'math'};
+  if (document.querySelector('.math')) jax.mathjax.document(document, options).render();
+  addEventListener('resize', fit);
+  fit();
+}
+// on a phone, a wide formula has smaller letters, down to SMALLEST; beyond that it scrolls
+function fit() {
+  for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
+    const size = formula.dataset.size ??= formula.style.fontSize || '100%';
+    formula.style.fontSize = size;
+    // elements within a line have no width
+    let box = formula.parentElement;
+    while (!box.clientWidth && box !== document.body) box = box.parentElement;
+    const share = box.clientWidth / formula.scrollWidth;
+    if (share < 1) formula.style.fontSize = `calc(${size} * ${Math.max(SMALLEST, share - .005)})`;
+  }
 }
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', typeset);
 else typeset();
@@ -91,7 +106,7 @@ def mathjax_script(lab: Path = LAB) -> str | None:
         return None
     parts = [file.read_text(encoding='utf-8') for file in files]
     bundle = re.search(r'self\.(\w+)=self', parts[0])
-    start = START.replace('IDS', json.dumps(ids))
+    start = START.replace('IDS', json.dumps(ids)).replace('SMALLEST', str(SMALLEST))
     return LOADER.replace('BUNDLE', repr(bundle[1])) + ';\n'.join(parts) + ';\n' + start
 
 

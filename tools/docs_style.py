@@ -1,9 +1,12 @@
 "The style of the documentation site that Sphinx builds, beside that of its theme."
 
 CSS = """
-.cell_output table { border-collapse: collapse; font-size: .85rem; margin: 0 }
-.cell_output table :is(th, td) { border: 0; padding: .2rem .7rem; text-align: right }
-.cell_output table tbody th { font-weight: normal; text-align: left }
+.cell_output table { border-collapse: collapse; font-size: .85rem; margin: .5rem 0;
+  width: max-content }
+.cell_output table :is(th, td) { border: 0; max-width: 14rem; padding: .2rem .5rem;
+  text-align: right }
+.cell_output table tbody th { font-weight: normal }
+.cell_output table :is(tbody th, thead th:first-child) { text-align: left }
 .cell_output table thead th[colspan], .cell_output table thead th[halign] { text-align: center }
 .cell_output table { border: solid var(--color-foreground-muted); border-width: 1px 0 }
 .cell_output table tbody { border-top: 1px solid var(--color-foreground-muted) }
@@ -21,6 +24,11 @@ details.hide.above-input > summary p.admonition-title::before { content: none }
 details.hide.above-input > summary p.collapsed::after { content: " \\25b8" }
 details.hide.above-input > summary p.expanded::after { content: " \\25be" }
 .cell_output img { height: auto; max-width: 100% }
+/* on a phone a drawing keeps letters that can be read, and scrolls */
+@media (max-width: 38rem) {
+  .cell_output img[src$=".png"] { max-width: 38rem }
+  .cell_output:has(> a > img, > img) { overflow-x: auto; overflow-y: hidden }
+}
 /* line drawings are PNG files, and photographs are JPEG */
 body[data-theme="dark"] .cell_output img[src$=".png"] { filter: invert(.92) hue-rotate(180deg) }
 @media (prefers-color-scheme: dark) {
