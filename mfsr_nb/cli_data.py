@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .command import command
 from .core import InputError
@@ -258,21 +258,38 @@ def _rules(no_face: str, masked_already: str, looks: bool, estimate: tuple) -> C
     return partial(choose_bare_faces, **rules)
 
 # %% ../nbs/library/59a_cli_data.ipynb #clid0021
+def _method_options(given: Sequence[str], warp: str) -> dict:
+    "The options of a method, as `--set` and `--warp` give them"
+    from mfsr_nb.presets import assignments
+
+    return assignments([*given, *([f'warp={warp}'] if warp else [])])
+
+
 # of the crops that the generators for photographs know
 MARGIN = -0.1
 
 
-def _released_generator(method: str, src: str, first: str) -> tuple[Path, Path]:
-    "A generator of the package for these faces, and its segmentation network"
+class _Own(NamedTuple):
+    "What the package has to mask faces with"
+
+    weights: Path
+    segmentation: Path
+    # of the images to write, pixels
+    size: int
+
+
+def _released_generator(method: str, src: str, first: str, size: int) -> _Own:
+    "A generator of the package for these faces, for images as large as the first one"
     from mfsr_nb.data.dataset import load_image
     from mfsr_nb.data.templates import Crop, crop_of
     from mfsr_nb.engine.released import SEGMENTATION, find_released
     from mfsr_nb.model_card import is_drawn
 
     data = 'world' if is_drawn(src) else 'photos'
-    size = load_image(first).width if data == 'world' else None
+    size = size or min(load_image(first).size)
     weights = find_released(method, data, size)
     name = weights.parent.name
+    trained_at = int(name.split('-')[1])
     print(f'{method}: weights of the package, {name}', file=sys.stderr)
     if data == 'photos' and crop_of(src) != Crop('arcface', MARGIN):
         print(
@@ -281,7 +298,8 @@ def _released_generator(method: str, src: str, first: str) -> tuple[Path, Path]:
             'and may do badly on others',
             file=sys.stderr,
         )
-    return weights, find_released(SEGMENTATION, data, int(name.split('-')[1]))
+    S = find_released(SEGMENTATION, data, trained_at)
+    return _Own(weights, S, max(size, trained_at))
 
 # %% ../nbs/library/59a_cli_data.ipynb #clid0009
 @command
@@ -314,21 +332,23 @@ def mfsr_mask(
     # without it, those of the package's generators are found by a network of the package, and
     # those of others are where pixels changed considerably
     segmentation: str = '',
+    # Side of the images that a generator writes, pixels; by default, that of the first face for
+    # generators of the package, and what it was trained with for others
+    size: int = 0,
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     batch_size: int = 64,  # Images at a time
 ) -> None:
     "Put masks on a folder of faces"
     from mfsr_nb.data.dataset import read, summary
-    from mfsr_nb.presets import assignments
     from mfsr_nb.registries import GENERATORS
 
     check_number('batch_size', batch_size, 1, '1 or more')
     table = read(src, skip_bad)
     print(summary(table, src), file=sys.stderr)
-    options = assignments([*(set), *([f'warp={warp}'] if warp else [])])
+    options = _method_options(set, warp)
     S = None if segmentation in ('', 'none') else segmentation
     if method in GENERATORS and not weights:
-        weights, own_S = _released_generator(method, src, table.path[0])
+        weights, own_S, size = _released_generator(method, src, table.path[0], size)
         S = S or own_S
     # with `--domain all`, faces may wear masks
     estimate = (segmentation, device, batch_size)
@@ -339,11 +359,12 @@ def mfsr_mask(
 
         other = dict(set=options, landmarks=landmarks != 'auto', workers=workers)
         refuse_options(other, 'masks by a generator')
-        how = dict(segmentation=S, batch=batch_size, device=device)
+        how = dict(segmentation=S, batch=batch_size, device=device, size=size)
         done, left_out = translate_folder(src, dest, method, weights, **how, **common)
     else:
         from mfsr_nb.masks.mask_folder import mask_folder
 
+        refuse_options(dict(size=size), method)
         how = dict(
             workers=workers or None,
             landmarks=landmarks,

@@ -46,6 +46,19 @@ class Source(NamedTuple):
     pixels: np.ndarray  # uint8 (S, S, 3)
     checksum: int  # CRC-32 of its encoded bytes
 
+
+def _side(generator, size):
+    "Side of the images to write; raises `InputError` where the generator cannot write them"
+    own = generator.config['size']
+    if size and size < own:
+        raise InputError(f'size {size}: this generator works at {own} pixels: use {own} or more')
+    if size > own and not getattr(generator, 'enlarges', False):
+        raise InputError(
+            f'size {size}: this generator draws whole images of {own} pixels, and only one with a '
+            'gate (`output: blend`) masks larger ones: leave the size out'
+        )
+    return size or own
+
 # %% ../../nbs/paper/18_generated_folder.ipynb #5d490c1a
 class Translator(Masker):
     "Puts masks on by a generator, a batch at a time; raises `InputError` on values not finite"
@@ -59,13 +72,14 @@ class Translator(Masker):
         batch: int = 64,  # Images at a time
         device: str | torch.device = 'cpu',  # Of generator and segmentation network
         options: Mapping = (),  # Options that the recipe states
+        size: int = 0,  # Side of the images to write, pixels; 0: of the generator
     ):
         if batch < 1:
             raise InputError(f'batch {batch}: use 1 or more')
         super().__init__(method, seed, dict(options, mask_from='S' if segment else 'change'))
         self.generator, self.segment = generator, segment
         self.batch, self.device = batch, device
-        self.size = generator.config['size']
+        self.size = _side(generator, size)
         self.takes_noise = 'seed' in inspect.signature(generator.translate).parameters
         # for reading and writing
         self.pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // processes_here()))
@@ -218,13 +232,14 @@ def translate_folder(
     device: str | torch.device | None = None,  # None: this process's GPU where there is one
     domain: str = 'full',  # full: only full faces are masked; all: masked ones too
     choose: Callable[[pd.DataFrame], Chosen] = choose_faces,  # Which rows to leave out
+    size: int = 0,  # Side of the images to write, pixels; 0: of the generator
 ) -> FolderResult:
-    """`fill_folder` by a generator: centered squares of its size.
+    """`fill_folder` by a generator: centered squares of its size, or of a larger one.
 
     Raises `InputError` where networks do not fit, or as `fill_folder` does."""
     device = pick_device(device)
     generator = _find_generator(weights, method, device)
-    options = dict(weights=weights_hash(weights))
+    options = dict(weights=weights_hash(weights)) | (dict(size=size) if size else {})
     segment = None
     if segmentation is not None:
         segment = _find_segmenter(segmentation, device)
@@ -237,6 +252,7 @@ def translate_folder(
         batch=batch,
         device=device,
         options=options,
+        size=size,
     )
     how = dict(skip_bad=skip_bad, domain=domain, choose=choose)
     made = fill_folder(src, dest, translator, workers=1, **how)
