@@ -112,11 +112,11 @@ class Adversarial(nn.Module):
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #06a0da05
 def _check_section(section, generator):
     "Raise `InputError` where size, cycle loss and network do not fit together"
-    size, multiple = section.image_size, generator.body.multiple
+    size, multiple = generator.config['seen'] or section.image_size, generator.body.multiple
     if size % multiple:
         halvings = multiple.bit_length() - 1
         raise InputError(
-            f'image_size {size}: {section.generator.name} halves an image {halvings} times, '
+            f'images of {size} pixels: {section.generator.name} halves an image {halvings} times, '
             f'use a multiple of {multiple}'
         )
     if section.cycle != 'full' and generator.output != 'blend':

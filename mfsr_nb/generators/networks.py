@@ -297,7 +297,7 @@ def start_gate(
     last.bias.data[-1] = bias
 
 
-def _check_generator(name, output, *, gate_bias, latent):
+def _check_generator(name, output, *, gate_bias, latent, seen):
     "Raise `InputError` on settings that do not fit together"
     if name not in BODIES:
         raise InputError(f'unknown generator {name!r}: use one of {", ".join(BODIES)}')
@@ -305,6 +305,8 @@ def _check_generator(name, output, *, gate_bias, latent):
         raise InputError(f'unknown generator output {output!r}: use {", ".join(OUTPUTS)}')
     if latent and name != 'unet':
         raise InputError(f'latent {latent}: {name} takes no code, use the generator unet')
+    if seen and output != 'blend':
+        raise InputError(f'seen {seen}: only the picture of a blend can be enlarged')
     if gate_bias and (output != 'blend' or name == 'small'):
         raise InputError(
             f'gate_bias {gate_bias}: needs `output: blend` and a generator other than small'
@@ -319,7 +321,7 @@ def draw_codes(
     drawn = [np.random.default_rng(seed).standard_normal(latent) for seed in seeds]
     return torch.from_numpy(np.float32(drawn).reshape(-1, latent))
 
-# %% ../../nbs/paper/06_generator_networks.ipynb #0606aa06
+# %% ../../nbs/paper/06_generator_networks.ipynb #0606aa26
 def seen_at(
     x: torch.Tensor,  # (B, 3, S, S)
     size: int,  # Side that a network was trained with, pixels
@@ -330,7 +332,7 @@ def seen_at(
     how = dict(mode='bilinear', align_corners=False, antialias=True)
     return F.interpolate(x, (size, size), **how)
 
-
+# %% ../../nbs/paper/06_generator_networks.ipynb #0606aa06
 class Generator(nn.Module):
     """An image-to-image generator: (B, 3, S, S) in -1 to 1 -> the same shape and range.
 
@@ -347,10 +349,11 @@ class Generator(nn.Module):
         gate_bias: float = 0.0,  # Where its prediction starts; below 0: nearly closed
         latent: int = 0,  # Length of a code that varies the look of the mask (unet); 0: none
         init_std: float = 0.02,  # Standard deviation of the initial weights; 0: PyTorch's
+        seen: int = 0,  # Side at which the network of a blend sees images; 0: that of the training
         **about: Any,  # size, method: kept in `config`, which is saved with the weights
     ):
         super().__init__()
-        _check_generator(name, output, gate_bias=gate_bias, latent=latent)
+        _check_generator(name, output, gate_bias=gate_bias, latent=latent, seen=seen)
         self.config = dict(
             name=name,
             ngf=ngf,
@@ -360,8 +363,10 @@ class Generator(nn.Module):
             gate_bias=gate_bias,
             latent=latent,
             init_std=init_std,
+            seen=seen,
             **about,
         )
+        self.seen = seen or about.get('size', 0)
         self.output, self.gain, self.latent = output, gate_gain, latent
         code = dict(latent=latent) if latent else {}
         body = BODIES[name](ngf, blocks, OUTPUTS[output], **code)
@@ -373,7 +378,7 @@ class Generator(nn.Module):
     @property
     def enlarges(self) -> bool:
         "Can it mask images that are larger than those it was trained with? A blend can"
-        return self.output == 'blend' and 'size' in self.config
+        return self.output == 'blend' and self.seen > 0
 
     def paint(
         self,
@@ -381,7 +386,7 @@ class Generator(nn.Module):
         z: torch.Tensor | None = None,  # (B, latent), where there is a code
     ) -> Painted:
         "The image in the other domain, and its gate"
-        seen = seen_at(x, self.config['size']) if self.enlarges else x
+        seen = seen_at(x, self.seen) if self.enlarges else x
         values = self.body(seen) if z is None else self.body(seen, z)
         return compose_output(x, values, self.output, self.gain)
 
