@@ -159,7 +159,7 @@ class CycleGAN(Adversarial):
         "Put masks on; the gate only where the cycle loss needs it"
         if self.cycle != 'full':
             return self.G_FM.paint(x, z)
-        return Painted(self.G_FM(x, z), None)
+        return Painted(self.G_FM(x, z))
 
     def spared(self, gate: torch.Tensor) -> torch.Tensor:
         "Where the cycle loss does not count; only `opaque` lets the generator open it"
@@ -176,9 +176,9 @@ class CycleGAN(Adversarial):
     def gen(self, f: torch.Tensor, m: torch.Tensor, out: dict | None) -> dict:
         "Translations, round trips, and their scores"
         z = self.codes(f, 0)
-        fm, gate = self.paint(f, z)
+        fm, gate, picture = self.paint(f, z)
         mf, fr = self.G_MF(torch.cat([m, fm])).chunk(2)
-        mr, back_gate = self.paint(mf, self.codes(m, 1))
+        mr, back_gate, _ = self.paint(mf, self.codes(m, 1))
         out = dict(f=f, m=m, fm=fm, mf=mf, fr=fr, mr=mr, step=int(self.n_steps))
         out |= dict(d_fm=self.D_M(self.augmented(fm, 0)), d_mf=self.D_F(self.augmented(mf, 1)))
         if self.cycle != 'full':
@@ -186,7 +186,8 @@ class CycleGAN(Adversarial):
         if z is not None:
             out['back_gate'] = self.spared(back_gate)
             other = self.codes(f, 2)
-            out |= dict(z=z, other_z=other, other_fm=self.paint(f, other).image)
+            out |= dict(z=z, picture=picture)
+            out |= dict(other_z=other, other_picture=self.paint(f, other).picture)
         return out
 
     def disc(self, f: torch.Tensor, m: torch.Tensor, out: dict) -> dict:
@@ -198,7 +199,7 @@ class CycleGAN(Adversarial):
         return dict(d_m=d_m, d_fm=d_fm, d_f=d_f, d_mf=d_mf)
 
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #2cdd85c7
-# of an image: where less counts, the difference of two images is divided by this much
+# of an image: where less counts, the difference of two pictures is divided by this much
 LEAST_AREA = 0.05
 
 
@@ -217,14 +218,14 @@ def cycle_loss(
 
 
 def mode_seeking_loss(
-    a: torch.Tensor,  # Images (B, 3, S, S)
-    b: torch.Tensor,  # The same faces by other codes
+    a: torch.Tensor,  # Pictures (B, 3, S, S)
+    b: torch.Tensor,  # Of the same faces by other codes
     z_a: torch.Tensor,  # Codes of a (B, latent)
     z_b: torch.Tensor,  # Codes of b
     weight: torch.Tensor,  # Of the pixels (B, 1, S, S), 0-1
-    eps: float = 0.1,  # Keeps the loss finite for equal images
+    eps: float = 0.1,  # Keeps the loss finite for equal pictures
 ) -> torch.Tensor:
-    "Large where different codes give equal images"
+    "Large where different codes give equal pictures"
     area = weight.mean((1, 2, 3)).clamp(min=LEAST_AREA)
     images = ((a - b).abs() * weight).mean((1, 2, 3)) / area
     codes = (z_a - z_b).abs().mean(1)
@@ -259,9 +260,8 @@ class CycleLoss:
         lambda1 = linear_ramp(out['step'], section.lambda1)
         loss, self.parts = mfg_loss(out, lambda1, section.gan_mode)
         if 'z' in out:
-            images, codes = (out['fm'], out['other_fm']), (out['z'], out['other_z'])
-            weight = 1 - out['keep'] if 'keep' in out else torch.ones_like(out['gate'])
-            self.parts['ms'] = mode_seeking_loss(*images, *codes, weight)
+            images, codes = (out['picture'], out['other_picture']), (out['z'], out['other_z'])
+            self.parts['ms'] = mode_seeking_loss(*images, *codes, out['gate'].detach())
             loss = loss + section.mode_seeking * self.parts['ms']
         return loss
 

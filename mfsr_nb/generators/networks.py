@@ -239,7 +239,8 @@ class Painted(NamedTuple):
     "A generated image"
 
     image: torch.Tensor  # (B, 3, S, S) in fp32, from -1 to 1
-    gate: torch.Tensor | None  # (B, 1, S, S), 1 where it is painted; None without a gate
+    gate: torch.Tensor | None = None  # (B, 1, S, S), 1 where it is painted; None without a gate
+    picture: torch.Tensor | None = None  # (B, 3, S, S), what the gate lets through; t in eq. G1
 
 
 def compose_output(
@@ -253,11 +254,11 @@ def compose_output(
     if values.shape[-1] < x.shape[-1]:
         values = F.interpolate(values, x.shape[-2:], mode='bilinear', align_corners=False)
     if output == 'plain':
-        return Painted(values.tanh(), None)
+        return Painted(values.tanh())
     if output == 'residual':
-        return Painted((x + values).clamp(-1, 1), None)
-    opacity = gate(values[:, 3:], gain)
-    return Painted(x + opacity * (values[:, :3].tanh() - x), opacity)  # eq. G1
+        return Painted((x + values).clamp(-1, 1))
+    opacity, picture = gate(values[:, 3:], gain), values[:, :3].tanh()
+    return Painted(x + opacity * (picture - x), opacity, picture)  # eq. G1
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #95566936
 def _equalize_pixel_shuffle(module: nn.Module):
