@@ -281,7 +281,7 @@ class _Own(NamedTuple):
 def _released_generator(method: str, src: str, first: str, size: int) -> _Own:
     "A generator of the package for these faces, for images as large as the first one"
     from mfsr_nb.data.dataset import load_image
-    from mfsr_nb.data.templates import Crop, crop_of
+    from mfsr_nb.data.templates import crop_of
     from mfsr_nb.engine.released import SEGMENTATION, find_released
     from mfsr_nb.model_card import is_drawn
 
@@ -291,11 +291,11 @@ def _released_generator(method: str, src: str, first: str, size: int) -> _Own:
     name = weights.parent.name
     trained_at = int(name.split('-')[1])
     print(f'{method}: weights of the package, {name}', file=sys.stderr)
-    if data == 'photos' and crop_of(src) != Crop('arcface', MARGIN):
+    if data == 'photos' and crop_of(src) is None:
         print(
-            f'{src}: {name} knows faces in the crop of '
-            f'`mfsr_align {src} CROPS --margin {MARGIN} --border repeat`, '
-            'and may do badly on others',
+            f'{src}: does not say how its faces are cropped. {name} takes them for crops of '
+            f'`mfsr_align {src} CROPS --margin {MARGIN} --border repeat`; '
+            'it masks other crops of mfsr_align as well, but not pictures as they are',
             file=sys.stderr,
         )
     S = find_released(SEGMENTATION, data, trained_at)

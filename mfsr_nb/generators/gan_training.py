@@ -20,6 +20,7 @@ from torch import nn
 
 from ..core import InputError, cpu_threads
 from ..data.loading import Streamed
+from ..data.templates import Crop
 from ..engine.devices import pick_device
 from ..engine.runs import Fresh, train_or_resume
 from ..engine.weights import load_weights, weights_hash
@@ -50,10 +51,14 @@ from mfsr_nb.schema import (
 # %% ../../nbs/paper/06b_gan_training.ipynb #9f9a8c6e
 def build_generator(
     method: str = 'cyclegan',  # A registered generator
+    crop: Mapping | None = None,  # Template and margin of its faces; None: not known
     **config: Any,  # Settings of its network
 ) -> nn.Module:
     "An untrained generator from the header of its weights; raises `InputError` on an unknown one"
-    return GENERATORS[method].build(method=method, **config)
+    generator = GENERATORS[method].build(method=method, **config)
+    if crop:
+        generator.config['crop'] = dict(crop)
+    return generator
 
 
 def load_generator(
@@ -125,6 +130,7 @@ def train_gan(
     load: Callable = load_generator,  # Reads the weights
     each: int | None = None,  # Images per domain and step; None: `batch_size`
     start: str | Path | None = None,  # Weights of a generator to begin with
+    crop: Crop | None = None,  # How the full faces are cropped, for the weights; None: not known
     keep: Callable = _kept_generator,  # Trained model -> the generator to keep
     fresh: Fresh = False,  # Train again? `outdated`: only what other code or settings made
 ) -> tuple[nn.Module, dict]:  # The generator, facts about the run
@@ -149,6 +155,8 @@ def train_gan(
         networks = model(section, seed)
         if start:
             _begin_with(networks, start)
+        for generator in filter(None, (networks.main, networks.ema) if crop else ()):
+            generator.config['crop'] = crop._asdict()
         return networks
 
     if start:

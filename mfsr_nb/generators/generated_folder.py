@@ -24,9 +24,11 @@ from ..core import InputError, processes_here
 from ..data.dataset import open_pixels, read_bytes
 from ..data.left_out import Chosen, choose_faces
 from ..data.squares import to_square
+from ..data.templates import crop_from, crop_of
 from ..engine.devices import pick_device
 from ..engine.json_files import Record, read_json_lines
 from ..engine.weights import weights_hash
+from .other_crops import InOtherCrop
 from ..masks.mask_folder import FolderResult, Masker, fill_folder
 from ..presets import load_preset
 
@@ -182,6 +184,19 @@ def implausible_mask_fractions(
     keys = [line['key'] for line in lines if not low <= line['share'] <= high]
     return ImplausibleMasks(len(lines), keys)
 
+# %% ../../nbs/paper/18_generated_folder.ipynb #1818aa24
+def _warn_of_implausible_masks(dest):
+    "One line on stderr, where a finished folder has such masks"
+    if not (Path(dest) / 'recipe.jsonl').is_file():
+        return
+    n_images, keys = implausible_mask_fractions(dest)
+    if keys:
+        print(
+            f'{dest}: {len(keys)} of {n_images} images have a mask that is too small '
+            f'or too large to be one (the first: {keys[0]})',
+            file=sys.stderr,
+        )
+
 # %% ../../nbs/paper/18_generated_folder.ipynb #1818aa07
 def _find_generator(weights, method, device):
     "The generator in evaluation mode; raises `InputError` where it is of another method"
@@ -196,6 +211,14 @@ def _find_generator(weights, method, device):
     return generator
 
 
+def _in_crop_of(generator, src):
+    "The generator for the crops of a data set, where these are known to be others than its own"
+    own, other = crop_from(generator.config.get('crop')), crop_of(src)
+    if own is None or other is None or own.fits(other):
+        return generator
+    return InOtherCrop(generator, own, other)
+
+
 def _find_segmenter(segmentation, device):
     "x -> map of S, 0 on the mask"
     from mfsr_nb.masks.unet_network import keep_map, load_unet
@@ -205,19 +228,6 @@ def _find_segmenter(segmentation, device):
     else:
         S = load_unet(segmentation, device)
     return partial(keep_map, S)
-
-
-def _warn_of_implausible_masks(dest):
-    "One line on stderr, where a finished folder has such masks"
-    if not (Path(dest) / 'recipe.jsonl').is_file():
-        return
-    n_images, keys = implausible_mask_fractions(dest)
-    if keys:
-        print(
-            f'{dest}: {len(keys)} of {n_images} images have a mask that is too small '
-            f'or too large to be one (the first: {keys[0]})',
-            file=sys.stderr,
-        )
 
 # %% ../../nbs/paper/18_generated_folder.ipynb #52f94945
 def translate_folder(
@@ -236,9 +246,11 @@ def translate_folder(
 ) -> FolderResult:
     """`fill_folder` by a generator: centered squares of its size, or of a larger one.
 
+    Faces in another crop than those of its training are masked as they would be in that one.
+
     Raises `InputError` where networks do not fit, or as `fill_folder` does."""
     device = pick_device(device)
-    generator = _find_generator(weights, method, device)
+    generator = _in_crop_of(_find_generator(weights, method, device), src)
     options = dict(weights=weights_hash(weights)) | (dict(size=size) if size else {})
     segment = None
     if segmentation is not None:

@@ -395,16 +395,24 @@ class Generator(nn.Module):
         "The image in the other domain"
         return self.paint(x, z).image
 
+    def painted(
+        self,
+        x: torch.Tensor,  # (B, 3, S, S)
+        seed: Sequence[int] | None = None,  # B numbers that name the codes; None: 0, 1, ...
+    ) -> Painted:
+        "`paint`; a generator with a code draws one for each image"
+        if not self.latent:
+            return self.paint(x)
+        seeds = range(len(x)) if seed is None else seed
+        return self.paint(x, draw_codes(seeds, self.latent).to(x.device))
+
     def translate(
         self,
         x: torch.Tensor,  # (B, 3, S, S)
         seed: Sequence[int] | None = None,  # B numbers that name the codes; None: 0, 1, ...
     ) -> torch.Tensor:
         "The image in the other domain; a generator with a code draws one for each image"
-        if not self.latent:
-            return self(x)
-        seeds = range(len(x)) if seed is None else seed
-        return self(x, draw_codes(seeds, self.latent).to(x.device))
+        return self.painted(x, seed).image
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #1d45a68b
 class PatchGAN(nn.Module):

@@ -23,6 +23,7 @@ from ..core import FULL, MASKED, InputError, seed_everything
 from ..data.dataset import load_image, read
 from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
+from ..data.templates import crop_of
 from ..engine.files import remove_parts, save_image
 from ..engine.runs import Fresh
 from ..engine.weights import weights_hash
@@ -369,6 +370,8 @@ def make_generator(
     data = dict(f=f, m=m, labels=table.label.to_numpy(), dest=dest, section=section, seed=seed)
     names = {'full faces': fingerprint(table), 'masked faces': masked_name}
     kwargs |= dict(fresh=fresh) if fresh else {}
+    crop = crop_of(full)
+    kwargs |= dict(crop=crop) if crop else {}
     method = GENERATORS[name]
     if method.helpers:
         helpers = _find_helpers(
