@@ -3,15 +3,17 @@
 A name says for what faces, at what size, and what: world-112-S is the segmentation network,
 world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
 kept in DEST and continue where they stopped. Generators are trained with the segmentation network
-that the package has, so release that one first. Those for photographs need --faces and --masked,
-both cropped by `mfsr_align --margin -0.1 --border repeat`; they start from drawn faces that are
-cropped alike.
+that the package has, so release that one first. Large ones begin with small ones of the same kind,
+and those with a code with those without. Those for photographs need --faces and --masked, both
+cropped by `mfsr_align --margin -0.1 --border repeat`. They start from drawn faces that are cropped
+alike, and see masks that are drawn on some of the photographs beside the genuine ones.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,12 +27,17 @@ from mfsr_nb.core import InputError
 from mfsr_nb.data.align import align_folder
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
-from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS, find_released
+from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS, find_released, released
 from mfsr_nb.engine.weights import open_tensors, save_tensors, weights_hash
 from mfsr_nb.generators.attempts import make_generator_that_masks
 from mfsr_nb.generators.gan_training import load_generator
 from mfsr_nb.generators.generated_folder import translate_folder
-from mfsr_nb.generators.pipeline import make_segmenter, match_framing, unpaired_masked_images
+from mfsr_nb.generators.pipeline import (
+    make_segmenter,
+    match_framing,
+    unpaired_masked_images,
+    unpaired_masked_table,
+)
 from mfsr_nb.masks.generator_report import report_folder, write_generator_report
 from mfsr_nb.masks.mask_folder import mask_folder
 from mfsr_nb.masks.unet import evaluate_unet, open_label, read_seg
@@ -47,6 +54,8 @@ from mfsr_nb.world.wearing import WEARING
 START = 'long-photos-start'
 # a generator with a code begins with the released one without
 WITH_CODE, WITHOUT_CODE = 'iamgan_z', 'iamgan'
+# every so many photographs get a drawn mask, for generators to learn from
+DRAWN_EVERY = 3
 # a preset for each kind of faces and size
 PRESETS = {
     ('world', 112): 'long',
@@ -214,6 +223,22 @@ def start_weights(study: Study, work: Path, name: Name) -> Path:
     return training.folder / 'weights.safetensors'
 
 
+def with_drawn_masks(faces: Path, masked: Path, work: Path) -> Path:
+    """The genuine masked faces, and photographs with drawn masks, in one folder
+
+    What differs between the two kinds of photographs, such as sharpness and tone, is then no sign
+    of a mask, and generators learn opaque ones."""
+    drawn, both = work / 'drawn', work / 'masked'
+    mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
+    files = [*unpaired_masked_table(masked).path]
+    every = sorted((drawn / 'images').rglob('*.jpg'))
+    both.mkdir(exist_ok=True)
+    for letter, paths in (('g', files), ('s', every[::DRAWN_EVERY])):
+        for i, path in enumerate(paths):
+            shutil.copy(path, both / f'{letter}{i:05d}.jpg')
+    return both
+
+
 def trained_judge(faces: Path, work: Path, preset: Preset) -> Path:
     "A recognizer of the photographs with another seed than that of a generator's classifier"
     table = training_set(faces, None)
@@ -224,13 +249,23 @@ def trained_judge(faces: Path, work: Path, preset: Preset) -> Path:
     return folder / 'weights.safetensors'
 
 
+def released_start(name: Name) -> Path | None:
+    "Released weights that a generator begins with: smaller ones, or those without a code"
+    smaller = [o for o in released() if (o.data, o.method) == (name.data, name.method)]
+    smaller = [o.path for o in smaller if o.size < name.size]
+    if smaller:
+        return smaller[-1]
+    is_coded = name.method == WITH_CODE
+    return find_released(WITHOUT_CODE, name.data, name.size) if is_coded else None
+
+
 def release_world_generator(study: Study, name: Name, command: str) -> None:
     "Train a generator on drawn faces, and release it"
     full, masked = study.data('casia'), study.data('mfsr_seg')
     S = find_released(SEGMENTATION, name.data)
     how = dict(C=study.softmax('casia', 0)) if name.method.startswith('iamgan') else {}
-    if name.method == WITH_CODE:
-        how |= dict(start=find_released(WITHOUT_CODE, name.data, name.size))
+    start = released_start(name)
+    how |= dict(start=start) if start else {}
     given = (full, masked, study.dest / name.method, study.preset, name.method)
     training = make_generator_that_masks(*given, S=S, **how)
     sources = Sources(full, masked, S, study.softmax('casia', 1))
@@ -243,11 +278,9 @@ def release_photos_generator(
     "Train a generator on drawn faces and then on photographs, and release it"
     preset, S = preset_of(name), find_released(SEGMENTATION, name.data)
     work = options.dest / f'{preset.name}-{name.size}'
-    if name.method == WITH_CODE:
-        start = find_released(WITHOUT_CODE, name.data, name.size)
-    else:
-        start = start_weights(study, work, name)
-    given = (options.faces, options.masked, work / name.method, preset, name.method)
+    start = released_start(name) or start_weights(study, work, name)
+    masked = with_drawn_masks(options.faces, options.masked, work)
+    given = (options.faces, masked, work / name.method, preset, name.method)
     training = make_generator_that_masks(*given, S=S, start=start)
     judge = trained_judge(options.faces, work, preset)
     sources = Sources(options.faces, options.masked, S, judge)
