@@ -24,10 +24,16 @@ details.hide.above-input > summary p.admonition-title::before { content: none }
 details.hide.above-input > summary p.collapsed::after { content: " \\25b8" }
 details.hide.above-input > summary p.expanded::after { content: " \\25be" }
 .cell_output img { height: auto; max-width: 100% }
-/* on a phone a drawing keeps letters that can be read, and scrolls */
+/* on a phone a drawing keeps letters that can be read, and scrolls; so does a table, whose names
+   of rows stay in sight */
 @media (max-width: 38rem) {
   .cell_output img[src$=".png"] { max-width: 38rem }
   .cell_output:has(> a > img, > img) { overflow-x: auto; overflow-y: hidden }
+  .cell_output table { font-size: .75rem }
+  .cell_output table :is(th, td) { max-width: 9rem; padding: .15rem .3rem }
+  .cell_output table tr > th:first-child { background: var(--color-background-primary);
+    left: 0; position: sticky }
+  div.math { font-size: 84% }
 }
 /* line drawings are PNG files, and photographs are JPEG */
 body[data-theme="dark"] .cell_output img[src$=".png"] { filter: invert(.92) hue-rotate(180deg) }
