@@ -30,7 +30,8 @@ details.hide.above-input > summary p.expanded::after { content: " \\25be" }
   .cell_output img[src$=".png"] { max-width: 38rem }
   .cell_output:has(> a > img, > img) { overflow-x: auto; overflow-y: hidden }
   .cell_output table { font-size: .75rem }
-  .cell_output table :is(th, td) { max-width: 9rem; padding: .15rem .3rem }
+  .cell_output table :is(th, td) { padding: .15rem .3rem }
+  .cell_output table th > div { min-width: 12em !important }
   .cell_output table tr > th:first-child { background: var(--color-background-primary);
     left: 0; position: sticky }
   div.math { font-size: 84% }
