@@ -6,6 +6,7 @@ CSS = """
 .cell_output table :is(th, td) { border: 0; max-width: 14rem; padding: .2rem .5rem;
   text-align: right }
 .cell_output table tbody th { font-weight: normal }
+.cell_output table th:has(> div) { max-width: none }
 .cell_output table :is(tbody th, thead th:first-child) { text-align: left }
 .cell_output table thead th[colspan], .cell_output table thead th[halign] { text-align: center }
 .cell_output table { border: solid var(--color-foreground-muted); border-width: 1px 0 }
