@@ -242,9 +242,8 @@ def main() -> None:
     names = chosen.pages or every
     missing = sorted({*names, 'search.html'} - set(every))
     if missing or not names:
-        sys.exit(
-            f'browse: {site.name} has no page {"".join(missing[:1])}; make docs ARGS=--sphinx builds it'
-        )
+        lacks = f'{site.name} has no page {"".join(missing[:1])}'
+        sys.exit(f'browse: {lacks}; make docs ARGS=--sphinx builds it')
     server = serve(site)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
