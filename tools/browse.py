@@ -32,6 +32,8 @@ except ImportError:
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 PHONE = 390
 HEIGHT = 844
+# milliseconds
+PATIENCE = 120_000
 # words that a reader types, and the page that must be among the answers
 WORDS = ('domain constrained ranking', 'paper/dcr.html')
 LOOK = """async () => {
@@ -111,6 +113,8 @@ class Reader:
 
     def __init__(self, browser: 'Browser', site: Path, address: str):
         self.window, self.site, self.address = browser.new_context(), site, address
+        # pictures of long pages take a busy machine more than the usual half a minute
+        self.window.set_default_timeout(PATIENCE)
 
     def open(self, name: str, messages: list[str], width: int = PHONE) -> 'Tab':
         "A page in a tab of its own; its console and its failed requests come into `messages`"
@@ -158,7 +162,7 @@ class Reader:
         tab.keyboard.press('Enter')
         answers = tab.locator('#search-results li a')
         with suppress(Late):
-            answers.first.wait_for(timeout=20_000)
+            answers.first.wait_for(timeout=PATIENCE / 4)
         links = answers.evaluate_all('links => links.map(link => link.href)')
         tab.close()
         if not any(urlsplit(link).path.endswith(wanted) for link in links):
@@ -238,9 +242,8 @@ def main() -> None:
     names = chosen.pages or every
     missing = sorted({*names, 'search.html'} - set(every))
     if missing or not names:
-        sys.exit(
-            f'browse: {site.name} has no page {"".join(missing[:1])}; make docs ARGS=--sphinx builds it'
-        )
+        lacks = f'{site.name} has no page {"".join(missing[:1])}'
+        sys.exit(f'browse: {lacks}; make docs ARGS=--sphinx builds it')
     server = serve(site)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)

@@ -6,6 +6,8 @@ CSS = """
 .cell_output table :is(th, td) { border: 0; max-width: 14rem; padding: .2rem .5rem;
   text-align: right }
 .cell_output table tbody th { font-weight: normal }
+.cell_output table.printed tbody th { max-width: none }
+.cell_output table.printed th > div { width: 18em }
 .cell_output table :is(tbody th, thead th:first-child) { text-align: left }
 .cell_output table thead th[colspan], .cell_output table thead th[halign] { text-align: center }
 .cell_output table { border: solid var(--color-foreground-muted); border-width: 1px 0 }
@@ -24,10 +26,17 @@ details.hide.above-input > summary p.admonition-title::before { content: none }
 details.hide.above-input > summary p.collapsed::after { content: " \\25b8" }
 details.hide.above-input > summary p.expanded::after { content: " \\25be" }
 .cell_output img { height: auto; max-width: 100% }
-/* on a phone a drawing keeps letters that can be read, and scrolls */
+/* on a phone a drawing keeps letters that can be read, and scrolls; so does a table, whose names
+   of rows stay in sight */
 @media (max-width: 38rem) {
   .cell_output img[src$=".png"] { max-width: 38rem }
   .cell_output:has(> a > img, > img) { overflow-x: auto; overflow-y: hidden }
+  .cell_output table { font-size: .75rem }
+  .cell_output table :is(th, td) { padding: .15rem .3rem }
+  .cell_output table.printed th > div { min-width: 0 !important; width: 12em }
+  .cell_output table tr > th:first-child { background: var(--color-background-primary);
+    left: 0; position: sticky }
+  div.math { font-size: 84% }
 }
 /* line drawings are PNG files, and photographs are JPEG */
 body[data-theme="dark"] .cell_output img[src$=".png"] { filter: invert(.92) hue-rotate(180deg) }
