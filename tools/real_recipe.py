@@ -46,7 +46,7 @@ from mfsr_nb.study.study import Study
 RESULTS = Path(__file__).parent.parent / 'results' / 'real_recipe.json'
 PRESET = 'photos-pretrained'
 # shares of the trained network that are measured
-SHARES = (1.0, 0.5, 0.3)
+SHARES = (1.0, 0.5)
 BASE = dict(loss='dcr', masks='kp_syn', steps=100, lr=3e-4)
 
 
