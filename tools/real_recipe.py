@@ -50,6 +50,11 @@ SHARES = (1.0, 0.5)
 BASE = dict(loss='dcr', masks='kp_syn', steps=100, lr=3e-4)
 
 
+WEIGHT_3 = dict(dcr_weight=3.0)
+ALL_CENTERS = dict(negatives='all')
+WIDE = dict(a_s=0.9, a_c=0.7)
+
+
 def recipe(what: str, **settings: Any) -> dict:
     "One line of the search: what differs from BASE"
     return dict(what=what) | BASE | settings
@@ -59,19 +64,27 @@ RECIPES = [
     recipe('DCR, lr 1e-4', lr=1e-4),
     recipe('DCR'),
     recipe('Softmax, lr 1e-4', loss='softmax', lr=1e-4),
-    recipe('DCR, lr 1e-4, weight 3', lr=1e-4, options=dict(dcr_weight=3.0)),
+    recipe('DCR, lr 1e-4, weight 3', lr=1e-4, options=WEIGHT_3),
     recipe('Softmax, full faces only, lr 1e-4', loss='softmax', masks='', lr=1e-4),
     recipe('DCR, lr 3e-5', lr=3e-5),
-    recipe('DCR, lr 1e-4, all centers', lr=1e-4, options=dict(negatives='all')),
+    recipe('DCR, lr 1e-4, all centers', lr=1e-4, options=ALL_CENTERS),
     recipe('DCR, lr 1e-4, one masked copy', lr=1e-4, copies=1),
     recipe('DCR, lr 1e-4, 250 steps', lr=1e-4, steps=250),
     recipe('DCR, lr 1e-4, weight 10', lr=1e-4, options=dict(dcr_weight=10.0)),
     recipe('DCR, lr 1e-4, gamma 0.95', lr=1e-4, options=dict(gamma=0.95)),
-    recipe('DCR, lr 1e-4, margins 0.9 and 0.7', lr=1e-4, options=dict(a_s=0.9, a_c=0.7)),
+    recipe('DCR, lr 1e-4, margins 0.9 and 0.7', lr=1e-4, options=WIDE),
     recipe('DCR, lr 1e-4, margins 0.5 and 0.3', lr=1e-4, options=dict(a_s=0.5, a_c=0.3)),
     recipe('DCR, lr 1e-4, 1 full and 3 masked', lr=1e-4, mix=(1, 3)),
     recipe('DCR, lr 1e-4, slower stages', lr=1e-4, lr_decay=0.7),
     recipe('DCR, lr 1e-4, 400 steps', lr=1e-4, steps=400),
+    recipe('DCR, lr 1e-4, DCR alone', lr=1e-4, options=dict(softmax_weight=0.0)),
+    recipe('DCR, lr 1e-4, weight 3, all centers', lr=1e-4, options=ALL_CENTERS | WEIGHT_3),
+    recipe('DCR, lr 1e-4, weight 3, margins 0.9 and 0.7', lr=1e-4, options=WIDE | WEIGHT_3),
+    recipe('DCR, lr 1e-4, weight 3, 24 people', lr=1e-4, options=WEIGHT_3, identities=24),
+    recipe('DCR, lr 1e-4, weight 3, 400 steps', lr=1e-4, options=WEIGHT_3, steps=400),
+    recipe('DCR, lr 1e-4, positive center', lr=1e-4, options=dict(cross_positive='center')),
+    recipe('Softmax, lr 3e-5', loss='softmax', lr=3e-5),
+    recipe('DCR, lr 3e-5, weight 3', lr=3e-5, options=WEIGHT_3),
 ]
 
 
@@ -213,7 +226,7 @@ def main() -> None:
     for name in ('train', 'test', 'dest'):
         parser.add_argument(f'--{name}', required=True)
     parser.add_argument('--seeds', type=int, default=1)
-    parser.add_argument('--only', default='', help='part of the name of a recipe')
+    parser.add_argument('--only', nargs='*', help='names of recipes; all without it')
     given = parser.parse_args()
     torch.set_num_threads(1)
     search = Search(given.train, given.test, given.dest)
@@ -232,17 +245,19 @@ def main() -> None:
             note(what=what, seed=0, share=0.0, **rates)
     for seed in range(given.seeds):
         for chosen in RECIPES:
-            if given.only not in chosen['what'] or (chosen['what'], seed, 1.0) in done:
+            what = chosen['what']
+            missing = [share for share in SHARES if (what, seed, share) not in done]
+            if not missing or (given.only and what not in given.only):
                 continue
             network, start, seconds = search.train(chosen, seed)
             state = {name: value.clone() for name, value in network.state_dict().items()}
-            for share in SHARES:
+            for share in missing:
                 network.load_state_dict(state)
                 if share < 1:
                     blend(network, start.tensors, share)
                 rates = search.measured(network)
                 settings = {k: v for k, v in chosen.items() if k != 'what'}
-                about = dict(what=chosen['what'], seed=seed, share=share, settings=settings)
+                about = dict(what=what, seed=seed, share=share, settings=settings)
                 note(**about, seconds=round(seconds, 1), **rates)
 
 

@@ -3,6 +3,9 @@
 mfsr_align LFW lfw --for dlib; mfsr_align RMFRD rmfrd --for dlib
 python tools/real_lists.py lfw rmfrd
 python tools/real_rows.py --train lfw/six.csv --test rmfrd/untouched.csv --dest STUDY
+
+Rows with masks by IAMGAN need its weights: those for photographs that come with the package, or
+a file of one's own, as --generator. Without them they are left out, with a line that says so.
 """
 
 import argparse
@@ -11,18 +14,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from mfsr_nb.core import hardware
+from mfsr_nb.core import FULL, InputError, hardware
 from mfsr_nb.data.dataset import counts
 from mfsr_nb.data.loading import Streamed
+from mfsr_nb.engine.released import SEGMENTATION, find_released
 from mfsr_nb.engine.weights import weights_hash
+from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.presets import config_hash
 from mfsr_nb.recognition import pretrained
 from mfsr_nb.recognition.centering import centered, domain_means
 from mfsr_nb.recognition.map_bank import embed_by_maps
-from mfsr_nb.recognition.recognizer import fingerprint
+from mfsr_nb.recognition.recognizer import fingerprint, training_set
 from mfsr_nb.recognition.train import start_bank
+from mfsr_nb.registries import GENERATORS
 from mfsr_nb.study.registry import append_run, merge_runs, read_runs
 from mfsr_nb.study.reproduce import seed_list
 from mfsr_nb.study.rows import Row, rows
@@ -42,7 +49,62 @@ ROWS = (
     'Softmax+Triplet+KP-SYN',
     'CenterLoss+KP-SYN',
     'ArcFace+KP-SYN',
+    'Softmax+IAMGAN',
+    'DCR+IAMGAN',
 )
+
+
+class PhotoStudy(Study):
+    "A study whose generators are not trained: their weights are given"
+
+    def __init__(self, *args: Any, generator: str = '', **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.own_generator = generator
+
+    def generator_file(self, row: Row) -> Path:
+        "Weights of a row's generator; raises `InputError` where there are none"
+        return Path(self.own_generator or find_released(row.masks))
+
+    def _faces(self, row: Row, copy: int) -> Path:
+        "Folder of a masked copy of all training faces, made if it is not there"
+        weights, segmenter = self.generator_file(row), find_released(SEGMENTATION)
+        name = f'{row.masks}-{weights_hash(weights)}-{copy}'
+        folder = self.dest / 'generated' / row.train / name
+        with self.alone(folder):
+            if not (folder / 'recipe.jsonl').is_file():
+                given = self.data(row.train), folder, row.masks, weights
+                translate_folder(*given, segmentation=segmenter, seed=copy)
+        return folder
+
+    def generated(self, row: Row, seed: int) -> tuple[Path, dict]:
+        "The first masked copy, and facts about the generator; the same for all seeds"
+        weights, faces = self.generator_file(row), self._faces(row, 0)
+        return faces, dict(folder=weights.parent.name, faces=faces.name)
+
+    def training_table(self, row: Row, seed: int = 0) -> pd.DataFrame:
+        "As many masked copies as other rows have"
+        if row.masks not in GENERATORS:
+            return super().training_table(row, seed)
+        copies = self.preset.recognition.fine_tuning.copies
+        folders = [self._faces(row, copy) for copy in range(copies)]
+        return training_set(self.data(row.train), folders, self.skip_bad)
+
+    def _data_identity(self, row: Row, table: pd.DataFrame) -> tuple:
+        "Generated faces follow from the full faces and the weights"
+        if row.masks not in GENERATORS:
+            return super()._data_identity(row, table)
+        full = fingerprint(table[table.domain == FULL])
+        weights = weights_hash(self.generator_file(row))
+        return full, weights, fingerprint(self.test_set().table)
+
+
+def has_masks(study: PhotoStudy, row: Row) -> bool:
+    "Can a row be computed? It says what is missing where it cannot"
+    try:
+        return row.masks not in GENERATORS or study.generator_file(row).is_file()
+    except InputError as error:
+        print(f'{row.name} is left out: {error}', flush=True)
+        return False
 
 
 def renamed_rows() -> Iterator[Row]:
@@ -98,13 +160,14 @@ def main() -> None:
         parser.add_argument(f'--{name}', required=True)
     parser.add_argument('--seeds', default='5', help='as for mfsr_reproduce')
     parser.add_argument('--rows', default=','.join(ROWS), help='names, separated by commas')
+    parser.add_argument('--generator', default='', help='weights of a generator, for IAMGAN')
     given = parser.parse_args()
     torch.set_num_threads(1)
-    train = dict(casia=given.train)
-    study = Study(PRESET, given.dest, train=train, test=given.test, kind='photos')
+    how = dict(train=dict(casia=given.train), test=given.test, generator=given.generator)
+    study = PhotoStudy(PRESET, given.dest, kind='photos', **how)
     add_untouched(study)
     wanted = given.rows.split(',')
-    chosen = [row for row in renamed_rows() if row.name in wanted]
+    chosen = [row for row in renamed_rows() if row.name in wanted and has_masks(study, row)]
     for seed in seed_list(given.seeds):
         for row in chosen:
             run = run_row(study, row, seed)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CAMS', 'ACTIVATION_METHODS', 'RIGHT', 'WRONG', 'Embedder', 'CosineTarget', 'explained_layer', 'cam', 'falls',
-           'occlusion', 'activation', 'eye_region', 'mask_region', 'points_at', 'face_regions', 'GallerySearch',
-           'probe_rows', 'search_gallery', 'references', 'framed', 'retrieval_sheet']
+           'occlusion', 'activation', 'eye_region', 'eye_centers', 'forehead_region', 'mask_region', 'points_at',
+           'face_regions', 'GallerySearch', 'probe_rows', 'search_gallery', 'references', 'framed', 'retrieval_sheet']
 
 # %% ../../nbs/paper/20_explain.ipynb #42425ffd
 from collections.abc import Iterator, Mapping, Sequence
@@ -250,6 +250,42 @@ def eye_region(
         draw(region, np.asarray(found, float))
     return regions > 0
 
+# %% ../../nbs/paper/20_explain.ipynb #fore0002
+# extent of the forehead in distances between the eyes: to each side, above the eyes from and to
+_FOREHEAD = dict(half=0.85, low=0.45, high=1.15)
+
+
+def eye_centers(
+    points: np.ndarray,  # (68, 2) or (5, 2)
+) -> np.ndarray:  # (2, 2): the left one in the image, the right one
+    "Centers of both eyes"
+    if len(points) == 5:
+        return points[:2]
+    return np.stack([points[36:42].mean(0), points[42:48].mean(0)])
+
+
+def _forehead_corners(points: np.ndarray) -> np.ndarray:
+    "Corners of the forehead, (4, 2)"
+    left, right = eye_centers(points)
+    across = right - left
+    up, middle = np.array([across[1], -across[0]]), (left + right) / 2
+    half, low, high = _FOREHEAD.values()
+    places = ((-half, low), (half, low), (half, high), (-half, high))
+    return np.stack([middle + x * across + y * up for x, y in places])
+
+
+def forehead_region(
+    points: Sequence[np.ndarray | None],  # (68, 2) or (5, 2) in pixels, or None
+    size: int,  # Pixels a side
+) -> np.ndarray:  # bool (n, S, S)
+    "From the brows to the hairline; empty for a face without landmarks"
+    regions = np.zeros((len(points), size, size), np.uint8)
+    for region, found in zip(regions, points):
+        if found is not None:
+            corners = _forehead_corners(np.asarray(found, float))
+            cv2.fillConvexPoly(region, np.round(corners).astype(np.int32), 1)
+    return (regions > 0) & ~eye_region(points, size)
+
 # %% ../../nbs/paper/20_explain.ipynb #747119f9
 def _resized(x: Tensor, size: int, **kwargs) -> Tensor:
     "(n, C, H, W) at another size"
@@ -291,10 +327,15 @@ def face_regions(
     points: Sequence[np.ndarray | None],  # (68, 2) or (5, 2) in pixels, or None
     mask: np.ndarray,  # bool (n, S, S)
 ) -> dict[str, np.ndarray]:  # Name -> bool (n, S, S)
-    "The regions mask, eyes and upper"
+    "The regions mask, eyes, forehead and upper"
     size = mask.shape[1]
     upper = np.arange(size)[None, :, None] < size / 2
-    return dict(mask=mask, eyes=eye_region(points, size), upper=np.broadcast_to(upper, mask.shape))
+    return dict(
+        mask=mask,
+        eyes=eye_region(points, size),
+        forehead=forehead_region(points, size),
+        upper=np.broadcast_to(upper, mask.shape),
+    )
 
 # %% ../../nbs/paper/20_explain.ipynb #3342dd53
 class GallerySearch(NamedTuple):
