@@ -1,7 +1,7 @@
 """Train the weights that come with the package, and put them into mfsr_nb/weights.
 
 A name says for what faces, at what size, and what: world-112-S is the segmentation network,
-world-112-iamgan a generator for drawn faces, photos-112-iamgan one for photographs. Trainings are
+world-64-iamgan a generator for drawn faces, photos-64-iamgan one for photographs. Trainings are
 kept in DEST and continue where they stopped. Generators are trained with the segmentation network
 that the package has, so release that one first. Large ones begin with small ones of the same kind,
 and those with a code with those without. Those for photographs need --faces and --masked, both
@@ -320,7 +320,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('dest', type=Path, help='folder for trainings, such as runs/release')
-    parser.add_argument('names', nargs='+', metavar='NAME', help='such as world-112-iamgan')
+    parser.add_argument('names', nargs='+', metavar='NAME', help='such as world-64-iamgan')
     parser.add_argument('--faces', type=Path, help='full faces: photographs with identities')
     parser.add_argument('--masked', type=Path, help='masked faces: photographs')
     parser.add_argument(
