@@ -31,6 +31,7 @@ from ..engine.weights import weights_hash
 from .other_crops import InOtherCrop
 from ..masks.mask_folder import FolderResult, Masker, fill_folder
 from ..presets import load_preset
+from ..registries import GENERATORS
 
 # %% ../../nbs/paper/18_generated_folder.ipynb #7e861784
 def changed(
@@ -205,7 +206,9 @@ def _find_generator(weights, method, device):
     is_module = isinstance(weights, torch.nn.Module)
     generator = weights.to(device).eval() if is_module else load_generator(weights, device)
     own = generator.config['method']
-    if own != method:
+    # weights of a variant name what it is a variant of
+    base = GENERATORS[method].of if method in GENERATORS else None
+    if own not in (method, base):
         name = 'weights' if is_module else weights
         raise InputError(f'{name}: a generator of {own}, not of {method}: use --method {own}')
     return generator
