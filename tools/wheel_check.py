@@ -32,7 +32,7 @@ REQUIRED = (
     'mfsr_nb/presets/mini.yaml',
     'mfsr_nb/weights/SHA256SUMS',
     'mfsr_nb/weights/photos-112-S/weights.safetensors',
-    'mfsr_nb/weights/world-112-iamgan/model_card.md',
+    'mfsr_nb/weights/world-64-iamgan/model_card.md',
     'mfsr_nb/_modidx.py',
     'mfsr_nb/data/mean_head.csv',
     'mfsr_nb/world/faces.py',
