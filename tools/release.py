@@ -232,7 +232,9 @@ def with_drawn_masks(faces: Path, masked: Path, work: Path) -> Path:
     mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
     files = [*unpaired_masked_table(masked).path]
     every = sorted((drawn / 'images').rglob('*.jpg'))
-    both.mkdir(exist_ok=True)
+    # nothing of an earlier run with other photographs
+    shutil.rmtree(both, ignore_errors=True)
+    both.mkdir()
     for letter, paths in (('g', files), ('s', every[::DRAWN_EVERY])):
         for i, path in enumerate(paths):
             shutil.copy(path, both / f'{letter}{i:05d}.jpg')
