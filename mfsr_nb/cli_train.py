@@ -257,6 +257,20 @@ def _print_training(dest: str, table: Any, facts: dict) -> None:
         f'{100 * facts["wait"]:.0f} % of the time waiting for them'
     )
 
+# %% ../nbs/library/60d_train.ipynb #60t00021
+def _train_and_report(
+    data: str, dest: str, table: Any, pixels: Any, *, settings: Any, found: dict, how: dict
+) -> None:
+    "Train, and write what belongs to the weights"
+    from mfsr_nb.core import distributed_info
+    from mfsr_nb.engine.runs import hold_run
+    from mfsr_nb.recognition.train import train_recognizer
+
+    with hold_run(dest, how['device']):
+        _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
+        if distributed_info()[0] == 0:
+            _finish_training(dest, table, facts, **found, data=data)
+
 # %% ../nbs/library/60d_train.ipynb #a6000009
 @command
 def mfsr_train(
@@ -281,6 +295,8 @@ def mfsr_train(
     # Weights of a recognizer to begin with, trained on any identities, or a pretrained network:
     # dlib, or a file of arcface_torch or facenet-pytorch; by default as in the preset
     start: str = '',
+    # Weights of a recognizer of full faces, for a loss that learns from one: mask_invariant
+    teacher: str = '',
     # Stages of the backbone to keep as they are: a number of first stages, or names such as
     # stem,stage1; the following four change the preset's section recognition.fine_tuning
     freeze: str = '',
@@ -301,11 +317,11 @@ def mfsr_train(
 ) -> None:
     "Train a recognizer; DEST/curves.png shows the progress, DEST/warnings.txt what to doubt"
     from mfsr_nb.core import distributed_info
-    from mfsr_nb.engine.runs import hold_run
     from mfsr_nb.recognition import recognizer
-    from mfsr_nb.recognition.train import train_recognizer
+    from mfsr_nb.recognition.train import check_teacher
 
     _check_training_options(loss, schedule, steps, seed=seed, held_out=held_out, device=device)
+    check_teacher(loss, teacher)
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
     chosen = _training_preset(
         preset, schedule, steps, [*set, *tuning], batch_size=batch_size, start=start
@@ -331,9 +347,5 @@ def mfsr_train(
     )
     _print_doubts(table.identity.nunique(), unaligned, left_out, found['pretrained'])
     how = dict(loss=loss, options=options, seed=seed, cbs=callbacks, fresh=fresh, crop=crop)
-    # also for what is written after the training
-    with hold_run(dest, device or None):
-        how |= dict(device=device or None, start=start or None)
-        _, facts = train_recognizer(table, pixels, dest, settings, settings.schedule.casia, **how)
-        if first:
-            _finish_training(dest, table, facts, **found, data=data)
+    how |= dict(device=device or None, start=start or None, teacher=teacher or None)
+    _train_and_report(data, dest, table, pixels, settings=settings, found=found, how=how)

@@ -525,14 +525,16 @@ class LossOptions(Section):
 
 LOSSES = Registry(
     'loss',
-    modules='recognition.losses recognition.dcr recognition.hetero_center recognition.dfm',
+    modules='recognition.losses recognition.dcr recognition.hetero_center '
+    'recognition.mask_invariant recognition.dfm',
     supplied=('n_ids', 'dim'),
     base=LossOptions,
-    shown='softmax triplet center sphereface cosface arcface dcr hetero_center',
+    shown='softmax triplet center sphereface cosface arcface dcr hetero_center mask_invariant',
     others='dcr_wo_L_c dcr_wo_L_s dcr_squared dcr_any_length dcr_before dcr_center '
     'dcr_all_negatives dcr_unit_centers interpret_fr dfm',
-    # where the method trains a network of its own: how
+    # where the method trains a network of its own: how; does it learn from another network?
     partial=None,
+    teacher=False,
 )
 MASKS = Registry(
     'masking method',

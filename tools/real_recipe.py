@@ -26,6 +26,7 @@ from mfsr_nb.data.loading import SomeRows, Streamed
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.presets import changed
 from mfsr_nb.protocol.metrics import retrieval
+from mfsr_nb.recognition.callbacks import StepRate
 from mfsr_nb.recognition.centering import centered, domain_means
 from mfsr_nb.recognition.fine_tuning import NewFaces, blend
 from mfsr_nb.recognition.loaders import face_dls
@@ -33,7 +34,6 @@ from mfsr_nb.recognition.map_bank import MapBank, divide_body, embed_by_maps
 from mfsr_nb.recognition.pretrained import open_recognizer
 from mfsr_nb.recognition.recognizer import Recognizer, fingerprint, loss_settings
 from mfsr_nb.recognition.train import (
-    StepRate,
     build_training_model,
     check_start,
     face_learner,

@@ -231,14 +231,23 @@ class StepBatches:
             )
         self._share = share
 
+    def _mine(self, length: int) -> slice:
+        "The part of a batch that this process has"
+        rank, world = self.share
+        each = length // world
+        return slice(each * rank, each * (rank + 1))
+
+    def rows(self, step: int) -> torch.Tensor:
+        "Row numbers of the images of a step, of this process"
+        rows = torch.from_numpy(self.batches[step])
+        return rows[self._mine(len(rows))]
+
     def __getitem__(self, step: int) -> tuple:
         "(uint8 images, labels, domains)"
         rows = torch.from_numpy(self.batches[step])
         rng = np.random.default_rng((self.batches.seed, 2, step))
         flip = torch.from_numpy(rng.random(len(rows)) < self.hflip)
-        rank, world = self.share
-        length = len(rows) // world
-        mine = slice(length * rank, length * (rank + 1))
+        mine = self._mine(len(rows))
         # What changes a batch changes the whole of it, in any number of processes.
         part = slice(None) if self.change else mine
         x, flip = self.pixels[rows[part]], flip[part]

@@ -29,6 +29,7 @@ from ..engine.modes import evaluation_mode
 from ..engine.runs import Fresh, train_or_resume
 from ..engine.weights import load_weights, open_tensors
 from ..presets import config_hash
+from .callbacks import StepRate
 from mfsr_nb.recognition.interpret_fr import (
     InterpretFR,
     InterpretLoss,
@@ -37,7 +38,7 @@ from mfsr_nb.recognition.interpret_fr import (
 )
 from .loaders import face_dls
 from .losses import Labels, check_batch
-from .train import StepRate, data_identity, start_weights
+from .train import data_identity, start_weights
 from ..registries import LOSSES, Section, register_loss
 from ..schema import Count, Fraction, NotNegative, Positive
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRAINING_SETTINGS', 'GROUPS', 'GeneratorCandidate', 'Choices', 'loss_part', 'preset_with', 'read_choices',
-           'LossCandidate', 'loss_candidates', 'best_changes', 'as_row_changes']
+           'LossCandidate', 'groups_of', 'loss_candidates', 'best_changes', 'as_row_changes']
 
 # %% ../../nbs/library/50a_choices.ipynb #50ca0003
 import json
@@ -17,7 +17,7 @@ from pydantic import Field
 from ..core import InputError
 from ..presets import _presets, load_preset
 from ..registries import GENERATORS, LOSSES, Section
-from .rows import Row, RowEntry, check_masks, check_options
+from .rows import TABLES, Row, RowEntry, check_masks, check_options, rows
 from ..yaml_lines import YamlFile, check_yaml, read_yaml
 
 # %% ../../nbs/library/50a_choices.ipynb #50ca0009
@@ -121,7 +121,7 @@ def read_choices(
     return Choices(losses, generators)
 
 # %% ../../nbs/library/50a_choices.ipynb #50ca0021
-# masks of the rows that options are searched with; methods with a network of their own have none
+# masks of the rows that options are searched with
 GROUPS = dict(full='', masked='iamgan')
 
 
@@ -146,16 +146,25 @@ class LossCandidate(NamedTuple):
         )
 
 
+def groups_of(
+    loss: str,  # A registered loss
+) -> list[str]:
+    "Groups that have rows with this loss; both groups for a loss that no row has"
+    every = rows([table.removeprefix('table') for table in TABLES])
+    own = [row for row in every if (LOSSES[row.loss].of or row.loss) == loss]
+    used = {'masked' if row.masks else 'full' for row in own}
+    return [group for group in GROUPS if group in used or not used]
+
+
 def loss_candidates(
     choices: Choices,  # From `read_choices`
     names: Sequence[str] = (),  # Losses; all where it is empty
 ) -> list[LossCandidate]:
-    "All candidates of losses, for both groups of rows"
+    "All candidates of losses, for the groups of rows that have them"
     found = []
     for group in GROUPS:
         for loss, changes in choices.losses.items():
-            never_masked = LOSSES[loss].partial is not None
-            if (loss in names or not names) and not (never_masked and group == 'masked'):
+            if (loss in names or not names) and group in groups_of(loss):
                 found += [LossCandidate(group, loss, change) for change in changes]
     return found
 
@@ -200,11 +209,11 @@ def as_row_changes(
     best: Mapping[str, Mapping[str, Mapping]],  # From `best_changes`
 ) -> dict[str, dict[str, dict]]:  # Group -> loss -> options, recognition
     "The section `rows` of a preset with what a search chose"
-    rows = {}
+    changes = {}
     for group, by_loss in best.items():
-        rows[group] = {}
+        changes[group] = {}
         for loss, change in by_loss.items():
             row = LossCandidate(group, loss, dict(change)).row
             parts = dict(options=row.options, recognition=row.recognition)
-            rows[group][loss] = {name: part for name, part in parts.items() if part}
-    return rows
+            changes[group][loss] = {name: part for name, part in parts.items() if part}
+    return changes

@@ -17,7 +17,7 @@ import numpy as np
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from ..registries import GENERATORS
+from ..registries import GENERATORS, LOSSES
 from .rows import Row
 from .study import Study
 
@@ -107,7 +107,7 @@ class _RowPlanner(_Planner):
         needs = [*self.data(row.train), *self.test()]
         masks = self.masks(row, seed)
         needs += [*self.start(row.train, seed), *masks]
-        if (row.loss, row.masks) == ('softmax', ''):
+        if (row.loss, row.masks) == ('softmax', '') or LOSSES[row.loss].teacher:
             needs += self.softmax(row.train, seed)
         kind = f'run {row.loss} {row.train} {"masked" if masks else "full"}'
         self.add('run', f'{row.name}, seed {seed}', (row, seed), needs, kind, seed)

@@ -156,6 +156,8 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
     if LOSSES[own.loss].partial:
         return train_partial(own.loss, table, pixels, preset=own.preset, **how)
     how |= dict(loss=own.loss, options=own.options, start=row.start or None)
+    if LOSSES[own.loss].teacher:
+        how['teacher'] = study.softmax(row.train, seed)
     return train_recognizer(table, pixels, r=own.recognition, **how)
 
 
