@@ -103,8 +103,10 @@ def _check_training_options(
     from mfsr_nb.engine.devices import pick_device
     from mfsr_nb.registries import LOSSES
 
-    if LOSSES[loss].partial:
-        raise InputError(f'--loss {loss} trains a network of its own: use train_partial in Python')
+    method = LOSSES[loss]
+    if method.partial or method.on_features:
+        function = 'train_partial' if method.partial else 'train_unmasking'
+        raise InputError(f'--loss {loss} trains a network of its own: use {function} in Python')
     if schedule not in ('casia', 'vggface2'):
         raise InputError(f'--schedule {schedule}: use casia or vggface2')
     check_number('seed', seed, 0, '0 or more')

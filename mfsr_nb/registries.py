@@ -455,8 +455,9 @@ def _load_names(registry: Registry) -> None:
 def names(self: Registry) -> list[str]:
     "Names to choose from: no variants, and no losses that train a network of their own"
     _load_names(self)
-    plain = [m.name for m in self._methods.values() if not m.of and not m.traits.get('partial')]
-    return list(dict.fromkeys([*self.shown, *plain]))
+    own = ('partial', 'on_features')
+    chosen = [m for m in self._methods.values() if not m.of and not any(map(m.traits.get, own))]
+    return list(dict.fromkeys([*self.shown, *(method.name for method in chosen)]))
 
 # %% ../nbs/library/01a_registries.ipynb #regs0054
 def check_name(
@@ -526,15 +527,14 @@ class LossOptions(Section):
 LOSSES = Registry(
     'loss',
     modules='recognition.losses recognition.dcr recognition.hetero_center '
-    'recognition.mask_invariant recognition.dfm',
+    'recognition.mask_invariant recognition.unmasking recognition.dfm',
     supplied=('n_ids', 'dim'),
     base=LossOptions,
     shown='softmax triplet center sphereface cosface arcface dcr hetero_center mask_invariant',
     others='dcr_wo_L_c dcr_wo_L_s dcr_squared dcr_any_length dcr_before dcr_center '
-    'dcr_all_negatives dcr_unit_centers interpret_fr dfm',
-    # where the method trains a network of its own: how; does it learn from another network?
-    partial=None,
-    teacher=False,
+    'dcr_all_negatives dcr_unit_centers interpret_fr dfm self_restrained',
+    # how it trains a network of its own; does it learn from another one, or its features only?
+    **dict(partial=None, teacher=False, on_features=False),
 )
 MASKS = Registry(
     'masking method',

@@ -107,7 +107,9 @@ class _RowPlanner(_Planner):
         needs = [*self.data(row.train), *self.test()]
         masks = self.masks(row, seed)
         needs += [*self.start(row.train, seed), *masks]
-        if (row.loss, row.masks) == ('softmax', '') or LOSSES[row.loss].teacher:
+        method = LOSSES[row.loss]
+        is_base = (row.loss, row.masks) == ('softmax', '')
+        if is_base or method.teacher or method.on_features:
             needs += self.softmax(row.train, seed)
         kind = f'run {row.loss} {row.train} {"masked" if masks else "full"}'
         self.add('run', f'{row.name}, seed {seed}', (row, seed), needs, kind, seed)

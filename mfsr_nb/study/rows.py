@@ -50,11 +50,14 @@ OF_ROWS = ('optimizer', 'schedule', 'batch', 'domain_mix', 'augment', 'ema')
 def check_loss(
     row: RowEntry,
 ) -> None:
-    "Raise `InputError` on an unknown loss, or on a start that it cannot have"
-    if LOSSES[row.loss].partial and row.start:
+    "Raise `InputError` on an unknown loss, or on a start or masks that it cannot have"
+    method = LOSSES[row.loss]
+    if method.partial and row.start:
         raise InputError(f'{row.loss} begins with the start of the preset: leave start out')
+    if method.on_features and (row.start or not row.masks):
+        raise InputError(f'{row.loss} unmasks what the Softmax row sees: give masks, and no start')
 
-
+# %% ../../nbs/library/50_rows.ipynb #50da0036
 def check_options(
     row: RowEntry,
 ) -> None:

@@ -22,6 +22,7 @@ from ..recognition.dfm import partial_similarity, train_partial
 from ..recognition.map_bank import embed_by_maps
 from ..recognition.recognizer import embed_pixels, fingerprint, refuse_overlap
 from ..recognition.train import train_recognizer
+from ..recognition.unmasking import train_unmasking
 from ..registries import GENERATORS, LOSSES
 from .registry import append_run, made_by, read_runs
 from .rows import Row
@@ -89,6 +90,9 @@ class _Compared(NamedTuple):
 
 def _compared(study: Study, model: Any, test: TestSet, loss: str) -> _Compared:
     "What a model says about test images; DFM compares in its own way"
+    if LOSSES[loss].on_features:
+        phi = _embedding(study, model.base, test)
+        return _Compared(model.change(phi, test.table.domain))
     if loss != 'dfm':
         return _Compared(_embedding(study, model, test))
     probes = np.flatnonzero(test.table.domain == MASKED)
@@ -155,7 +159,11 @@ def _train(study: Study, row: Row, seed: int, table: pd.DataFrame, folder: str) 
     )
     if LOSSES[own.loss].partial:
         return train_partial(own.loss, table, pixels, preset=own.preset, **how)
-    how |= dict(loss=own.loss, options=own.options, start=row.start or None)
+    how['options'] = own.options
+    if LOSSES[own.loss].on_features:
+        base = study.softmax(row.train, seed)
+        return train_unmasking(table, pixels, recognition=own.recognition, base=base, **how)
+    how |= dict(loss=own.loss, start=row.start or None)
     if LOSSES[own.loss].teacher:
         how['teacher'] = study.softmax(row.train, seed)
     return train_recognizer(table, pixels, r=own.recognition, **how)
