@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test check render recheck readme lab docs browser browse bench stream faults wheel hooks clean
+.PHONY: help install reproduce test check render recheck readme lab docs browser browse evidence bench stream faults wheel hooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ browser: $(STAMP)  ## Playwright for `make browse`; Chromium or Chrome come from
 
 browse: $(STAMP)  ## open every page of _docs without a network: console, links, formulas, phones, search
 	python tools/browse.py $(ARGS)
+
+evidence: $(STAMP)  ## compute the runs of the plan that results/ lacks; hours, and it continues (ARGS="--dry-run")
+	python tools/evidence.py $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory, each against a tool in common use
 	python tools/bench.py $(ARGS)
