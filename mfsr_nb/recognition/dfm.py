@@ -272,6 +272,7 @@ def _interpret(n_ids: int, recognition: Any, options: Any, steps: int) -> Interp
         t=options.fad_t,
         joined=options.hypercolumn_stages,
         grid=options.grid,
+        neck=recognition.neck.linear if options.neck else 0,
         normalize=recognition.normalize_input,
         init=recognition.init,
     )

@@ -171,7 +171,7 @@ def _lateral(inputs: int, channels: int) -> nn.Sequential:
 
 # %% ../../nbs/paper/14_interpret_fr.ipynb #27ecc0fe
 class InterpretFR(PartialNet):
-    """Images uint8 (B, S, S, 3) -> (f (B, dim), logits); in training what its loss needs
+    """Images uint8 (B, S, S, 3) -> (phi (B, dim), logits); in training what its loss needs
 
     Raises `InputError` if `t` is not between 1 and the length of f.
     """
@@ -193,6 +193,7 @@ class InterpretFR(PartialNet):
         t: int = 52,  # Features that an occlusion should not change
         joined: int = 2,  # Stages in the hyper-column: the last ones of the backbone
         grid: int = 1,  # f has the means over grid x grid cells; 1 in the original
+        neck: int = 0,  # Length of a layer behind f, as `Recognizer` has it; 0: f is compared
         normalize: str = 'half',  # `half` or `imagenet`, as in `Recognizer`
         init: str = 'random',  # `random` or `imagenet`
     ):
@@ -209,6 +210,7 @@ class InterpretFR(PartialNet):
             t=t,
             joined=joined,
             grid=grid,
+            neck=neck,
             normalize=normalize,
         )
         if not 0 < t <= dim:
@@ -218,7 +220,9 @@ class InterpretFR(PartialNet):
         self.lateral = nn.ModuleList(_lateral(inputs, channels) for inputs, _ in shapes)
         self.conv = nn.Conv2d(joined * channels, maps, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(maps)
-        self.head = nn.Linear(dim, n_ids)
+        layers = [nn.Linear(dim, neck, bias=False), nn.BatchNorm1d(neck)] if neck else []
+        self.neck = nn.Sequential(*layers)
+        self.head = nn.Linear(neck or dim, n_ids)
         self.to(memory_format=torch.channels_last)
 
     def maps(self, x: Tensor) -> Tensor:
@@ -243,8 +247,8 @@ class InterpretFR(PartialNet):
         return F.adaptive_avg_pool2d(psi, self.config['grid']).flatten(1)
 
     def phi(self, x: Tensor) -> Tensor:
-        "The deep feature f, (B, dim)"
-        return self.pooled(self.truncated(x))
+        "The deep feature that is compared: f, (B, dim), or the neck's output"
+        return self.neck(self.pooled(self.truncated(x)))
 
     def drop(self, f: Tensor) -> Tensor:
         "Dropout of this step, the same again after a resume"
@@ -267,7 +271,7 @@ class InterpretFR(PartialNet):
         psi = self.truncated(torch.cat([x, x2]))
         f = self.pooled(psi)
         loss, b = fad(f[: len(x2)], f[n:], self.config['t'])
-        logits = self.head(self.drop(torch.cat([f[:n], b * f[n:]])))
+        logits = self.head(self.neck(self.drop(torch.cat([f[:n], b * f[n:]]))))
         return dict(
             psi=psi[:n],
             psi2=psi[n:],
@@ -310,6 +314,8 @@ class InterpretOptions(Section):
     keep_top: Count | None
     # the feature has the means over grid x grid cells
     grid: Count
+    # is the neck of the other rows behind the feature?
+    neck: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
     # features that an occlusion should not change
     fad_t: Count
