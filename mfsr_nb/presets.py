@@ -69,7 +69,7 @@ def read_settings(
 _in_package = '__file__' in globals()
 _presets = Path(__file__).parent / 'presets' if _in_package else Path('../../mfsr_nb/presets')
 # YAML files that are no presets
-_OTHER_FILES = ('choices', 'claims', 'rows', 'tables')
+_OTHER_FILES = ('choices', 'claims', 'plan', 'rows', 'tables')
 
 
 def preset_names() -> list[str]:
