@@ -140,7 +140,12 @@ def _few_colors(file: io.BytesIO) -> bytes:
     from PIL import Image
 
     small = io.BytesIO()
-    colors = Image.open(file).convert('RGB').quantize(256, dither=Image.Dither.NONE)
+    # the default method loses the color of a line that is drawn once
+    colors = (
+        Image.open(file)
+        .convert('RGB')
+        .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     colors.save(small, 'png', optimize=True)
     return small.getvalue()
 

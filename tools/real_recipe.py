@@ -106,7 +106,7 @@ class Probes(NamedTuple):
 
 
 def searched(phi: np.ndarray, table: pd.DataFrame, domain: int) -> dict:
-    "Rank-1, Rank-10 and mAP of probes of a domain among full faces, per cent"
+    "Rank-1, Rank-10 and mAP of probes of a domain among full faces, percent"
     identity, full = table.identity.to_numpy(), (table.domain == FULL).to_numpy()
     if domain == FULL:
         found = retrieval(phi[full], identity[full])

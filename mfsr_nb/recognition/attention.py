@@ -191,7 +191,7 @@ def read_attention(
 def _record_shares(
     records: Sequence[Mapping], model: str, region: str, method: str
 ) -> np.ndarray:  # (seeds, identities), NaN: no share
-    "Shares of the identities in each record, in per cent"
+    "Shares of the identities in each record, in percent"
     shares = [record['maps'][method][model][region] for record in records]
     return 100 * np.array(shares, float)
 
@@ -225,7 +225,7 @@ def attention_summary(
     method: str = 'hirescam',  # one of those in the records
 ) -> pd.DataFrame:
     """A row for each model and region: share with low and high (95 % over seeds and identities),
-    the three as text, and area, all in per cent; zero and images, summed over the records."""
+    the three as text, and area, all in percent; zero and images, summed over the records."""
     rows = []
     for model in records[0]['maps'][method]:
         for region in records[0]['area']:

@@ -33,7 +33,7 @@ from ..registries import LOSSES, register_loss
 # %% ../../nbs/paper/13c_unmasking.ipynb #unmk0006
 @register_loss('self_restrained', on_features=True)
 class SelfRestrainedTriplet(nn.Module):
-    "Triplets that stop to push once other identities are far enough (eq. U1); not of the paper"
+    "Triplets that stop pushing once other identities are far enough (eq. U1); not of the paper"
 
     def __init__(
         self,

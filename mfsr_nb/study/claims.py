@@ -182,7 +182,7 @@ def attention_claims() -> list[Claim]:
 # %% ../../nbs/library/53a_claims.ipynb #a53a000e
 def _rounded(value: float | None) -> float | None:
     "A number for JSON; None for NaN"
-    return None if value is None or np.isnan(value) else round(float(value), 2)
+    return None if value is None or np.isnan(value) else round(float(value), 4)
 
 
 def _three_digits(p: float | None) -> float | None:

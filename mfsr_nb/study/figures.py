@@ -55,7 +55,7 @@ def cmc_figure(
             sns.move_legend(ax, **below)
         ax.set_title(title)
         ax.set(xscale='log', xticks=ticks, xticklabels=ticks)
-        ax.set(xlabel='rank', ylabel='probes found, per cent')
+        ax.set(xlabel='rank', ylabel='probes found, percent')
     return fig
 
 # %% ../../nbs/library/54_figures.ipynb #a54e0002
@@ -64,7 +64,7 @@ def _seeds_of(found: Mapping, cell: str) -> set[int]:
 
 
 def _mean_of(found: Mapping, cells: list[str], seed: int, metric: str) -> float:
-    "Mean of a metric over cells for one seed, in per cent"
+    "Mean of a metric over cells for one seed, in percent"
     compared = chain.from_iterable(found.values())
     reading = accuracy_reading([run['metrics'] for run in compared])
     values = []

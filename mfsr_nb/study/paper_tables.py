@@ -21,7 +21,7 @@ def _tables() -> dict:
 def paper_table(
     n: int,  # 1 to 4
     train: str = 'casia',  # Training set of the columns; only Table 1 also has vggface2
-) -> pd.DataFrame:  # In per cent, rows in the paper's order
+) -> pd.DataFrame:  # In percent, rows in the paper's order
     "Table `n` of the paper; raises `InputError` on a table or columns that it does not have"
     tables = _tables()
     if f'table{n}' not in tables['columns']:
@@ -34,7 +34,7 @@ def paper_table(
 
 def paper_row(
     cell: str,  # Name of a table's row: table1/casia/Softmax, table2/SaGAN, ...
-) -> dict[str, float]:  # Column -> per cent
+) -> dict[str, float]:  # Column -> percent
     "The paper's numbers for a cell"
     table, *train, row = cell.split('/')
     return paper_table(int(table[-1]), *train).loc[row].to_dict()

@@ -213,7 +213,7 @@ def _copy_records(others: Sequence[Path], results: Path) -> int:
 
 # %% ../../nbs/library/51_registry.ipynb #kind0005
 def _rank1(run: Mapping) -> float:
-    "Rank-1 in per cent"
+    "Rank-1 in percent"
     return 100 * ((run['metrics'] or {}).get('rank1') or 0)
 
 

@@ -300,7 +300,7 @@ def _say_result(study: Study, todo: Sequence[Row], collected: Collector, say: Ca
     runs = collected.runs.values()
     elapsed = tqdm.format_interval(time.time() - collected.begin)
     table = report(read_runs(study.dest), todo, study).to_string()
-    say(f'\nRank-1 in per cent:\n{table}\n{len(runs)} runs in {elapsed}')
+    say(f'\nRank-1 in percent:\n{table}\n{len(runs)} runs in {elapsed}')
     if found := sum(_line_of(run) in collected.known for run in runs):
         say(
             f'{found} of these runs were found in {study.dest}; '

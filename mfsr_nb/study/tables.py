@@ -220,7 +220,7 @@ _PRINTED_IN_TABLE2 = {
 
 def paper_numbers(
     cell: str,  # Name of a cell
-) -> dict[str, float]:  # Column -> per cent
+) -> dict[str, float]:  # Column -> percent
     "The paper's numbers for a cell, from whichever table prints them; empty where none does"
     try:
         return paper_row(_PRINTED_IN_TABLE2.get(cell, cell))
@@ -312,7 +312,7 @@ def table(
     baseline: Mapping[str, str] | None = None,  # Cell -> the cell that it is compared with
     names: Mapping[str, str] | None = None,  # Cell -> name of its row; its own last part if None
 ) -> pd.DataFrame:
-    "The paper's numbers and ours side by side, in per cent"
+    "The paper's numbers and ours side by side, in percent"
     own = own_cells(runs, cells)
     cell_runs = by_cell(runs, kind, preset, [*cells, *own])
     own = [cell for cell in own if cell in cell_runs]
