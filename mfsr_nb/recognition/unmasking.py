@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..core import FULL, MASKED, InputError
 from ..data.loading import Streamed
+from ..engine.devices import pick_device
 from ..engine.fit import adam, step_learner
 from ..engine.loaders import StepLoader, step_dls
 from ..engine.runs import Fresh, train_or_resume
@@ -176,7 +177,7 @@ def train_unmasking(
     Writes `dest/weights.safetensors`.
     Raises `InputError` on faces without triplets, and if `dest` belongs to another run.
     """
-    recognizer, options = load_recognizer(base), dict(options)
+    recognizer, options = load_recognizer(base, pick_device(device)), dict(options)
 
     def learner(model: Unmasking, callbacks: Sequence[Callback]) -> Learner:
         phi = torch.from_numpy(embed_pixels(recognizer, pixels, desc='features'))

@@ -36,7 +36,7 @@ from ..presets import config_hash, load_preset, settings
 from ..protocol.pairs import make_pairs, read_pairs, write_pairs
 from ..recognition.recognizer import check_data, fingerprint, training_set
 from ..recognition.train import start_weights, train_recognizer
-from ..registries import GENERATORS, MASKS
+from ..registries import GENERATORS, LOSSES, MASKS
 from ..schema import Preset
 from .registry import made_by
 from .row_settings import RowSettings, row_settings
@@ -336,6 +336,16 @@ def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
 
 # %% ../../nbs/library/55_study.ipynb #b5500007
 @patch
+def _teacher_settings(self: Study, row: Row) -> tuple:
+    "Settings of the Softmax row that a row learns from; empty for most losses"
+    method = LOSSES[row.loss]
+    if not (method.teacher or method.on_features):
+        return ()
+    teacher = self.settings_of(self._softmax_row(row.train))
+    return teacher.recognition, teacher.options
+
+
+@patch
 def name(
     self: Study,
     row: Row,
@@ -348,7 +358,7 @@ def name(
     own = self.settings_of(row)
     how = (own.recognition, preset.evaluation, row.loss, own.options, self.masks_name(row))
     start = (weights_hash(row.start),) if row.start else ()
-    config = config_hash(*how, *generator, *start)
+    config = config_hash(*how, *generator, *start, *self._teacher_settings(row))
     data = config_hash(*self._data_identity(row, table))
     name = f'{row.name}-{seed}-'.replace(', ', '-').replace(' ', '_')
     faces = [fingerprint(table)] if generated or not self.drawn else []
