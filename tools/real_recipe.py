@@ -1,8 +1,9 @@
 """Search for a recipe of fine-tuning on photographs, with nobody of the final test among them.
 
-The recipes are those of RECIPES. Each is trained on four fifths of the people of the training set,
-and measured on the others, and on a development set with real masks. `--dest` keeps what was
-computed; the results go to `results/real_recipe.json`.
+The recipes are those of `recipes`: settings of the training, then options of the losses. Each is
+trained on four fifths of the people of the training set, and measured on the others, and on a
+development set with real masks. `--dest` keeps what was computed; the results go to
+`results/real_recipe.json`, and what is there is not computed again.
 
     python tools/real_recipe.py --train LFW --test DEVELOPMENT --dest STUDY
 """
@@ -20,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mfsr_nb.core import FULL, MASKED, seed_everything
+from mfsr_nb.core import FULL, MASKED, code_version, hardware, seed_everything
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import SomeRows, Streamed
 from mfsr_nb.engine.files import atomic_write
@@ -47,45 +48,76 @@ RESULTS = Path(__file__).parent.parent / 'results' / 'real_recipe.json'
 PRESET = 'photos-pretrained'
 # shares of the trained network that are measured
 SHARES = (1.0, 0.5)
-BASE = dict(loss='dcr', masks='kp_syn', steps=100, lr=3e-4)
+BASE = dict(masks='kp_syn', steps=100, lr=1e-4)
+LOSSES = dict(softmax='Softmax', dcr='DCR')
 
-
-WEIGHT_3 = dict(dcr_weight=3.0)
-ALL_CENTERS = dict(negatives='all')
-WIDE = dict(a_s=0.9, a_c=0.7)
-
-
-def recipe(what: str, **settings: Any) -> dict:
-    "One line of the search: what differs from BASE"
-    return dict(what=what) | BASE | settings
-
-
-RECIPES = [
-    recipe('DCR, lr 1e-4', lr=1e-4),
-    recipe('DCR'),
-    recipe('Softmax, lr 1e-4', loss='softmax', lr=1e-4),
-    recipe('DCR, lr 1e-4, weight 3', lr=1e-4, options=WEIGHT_3),
-    recipe('Softmax, full faces only, lr 1e-4', loss='softmax', masks='', lr=1e-4),
-    recipe('DCR, lr 3e-5', lr=3e-5),
-    recipe('DCR, lr 1e-4, all centers', lr=1e-4, options=ALL_CENTERS),
-    recipe('DCR, lr 1e-4, one masked copy', lr=1e-4, copies=1),
-    recipe('DCR, lr 1e-4, 250 steps', lr=1e-4, steps=250),
-    recipe('DCR, lr 1e-4, weight 10', lr=1e-4, options=dict(dcr_weight=10.0)),
-    recipe('DCR, lr 1e-4, gamma 0.95', lr=1e-4, options=dict(gamma=0.95)),
-    recipe('DCR, lr 1e-4, margins 0.9 and 0.7', lr=1e-4, options=WIDE),
-    recipe('DCR, lr 1e-4, margins 0.5 and 0.3', lr=1e-4, options=dict(a_s=0.5, a_c=0.3)),
-    recipe('DCR, lr 1e-4, 1 full and 3 masked', lr=1e-4, mix=(1, 3)),
-    recipe('DCR, lr 1e-4, slower stages', lr=1e-4, lr_decay=0.7),
-    recipe('DCR, lr 1e-4, 400 steps', lr=1e-4, steps=400),
-    recipe('DCR, lr 1e-4, DCR alone', lr=1e-4, options=dict(softmax_weight=0.0)),
-    recipe('DCR, lr 1e-4, weight 3, all centers', lr=1e-4, options=ALL_CENTERS | WEIGHT_3),
-    recipe('DCR, lr 1e-4, weight 3, margins 0.9 and 0.7', lr=1e-4, options=WIDE | WEIGHT_3),
-    recipe('DCR, lr 1e-4, weight 3, 24 people', lr=1e-4, options=WEIGHT_3, identities=24),
-    recipe('DCR, lr 1e-4, weight 3, 400 steps', lr=1e-4, options=WEIGHT_3, steps=400),
-    recipe('DCR, lr 1e-4, positive center', lr=1e-4, options=dict(cross_positive='center')),
-    recipe('Softmax, lr 3e-5', loss='softmax', lr=3e-5),
-    recipe('DCR, lr 3e-5, weight 3', lr=3e-5, options=WEIGHT_3),
+# of the training, tried with Softmax and with DCR
+TRAININGS = {
+    'lr 1e-4': {},
+    'lr 3e-5': dict(lr=3e-5),
+    'lr 3e-4': dict(lr=3e-4),
+    '250 steps': dict(steps=250),
+    '1 full and 3 masked': dict(mix=(1, 3)),
+    'slower stages': dict(lr_decay=0.7),
+    'one masked copy': dict(copies=1),
+}
+# of the losses: as many of each. The first one of DCR is the paper's, and among TRAININGS
+OPTIONS = dict(
+    dcr=[
+        dict(dcr_weight=3.0),
+        dict(dcr_weight=10.0),
+        dict(negatives='all'),
+        dict(gamma=0.95),
+        dict(a_s=0.9, a_c=0.7),
+    ],
+    triplet=[
+        dict(margin=0.3, weight=1.0),
+        dict(margin=0.3, weight=0.3),
+        dict(margin=0.3, weight=3.0),
+        dict(margin='soft', weight=1.0),
+        dict(margin='soft', weight=0.3),
+        dict(margin='soft', weight=3.0),
+    ],
+    center=[dict(weight=weight) for weight in (0.003, 0.001, 0.01, 0.03, 0.1, 0.3)],
+    arcface=[
+        dict(scale=64.0, margin=0.5),
+        dict(scale=64.0, margin=0.3),
+        dict(scale=32.0, margin=0.5),
+        dict(scale=32.0, margin=0.3),
+        dict(scale=16.0, margin=0.5),
+        dict(scale=16.0, margin=0.3),
+    ],
+)
+# more of DCR, to see whether anything widens what it adds; they are not chosen from
+MORE_OF_DCR = [
+    dict(a_s=0.5, a_c=0.3),
+    dict(softmax_weight=0.0),
+    dict(cross_positive='center'),
+    dict(dcr_weight=3.0, negatives='all'),
+    dict(dcr_weight=3.0, a_s=0.9, a_c=0.7),
 ]
+
+
+def recipe(loss: str, change: str, part: str, **settings: Any) -> dict:
+    "One line of the search: what differs from BASE"
+    name = LOSSES.get(loss, loss.title())
+    return dict(what=f'{name}, {change}', part=part, loss=loss) | BASE | settings
+
+
+def as_text(options: Mapping) -> str:
+    "Options of a loss in words"
+    return ', '.join(f'{name} {value}' for name, value in options.items())
+
+
+def recipes() -> list[dict]:
+    "All lines of the search"
+    found = []
+    for change, settings in TRAININGS.items():
+        found += [recipe(loss, change, 'training', **settings) for loss in LOSSES]
+    for loss, changes in OPTIONS.items():
+        found += [recipe(loss, as_text(one), 'options', options=one) for one in changes]
+    found += [recipe('dcr', as_text(one), 'more of DCR', options=one) for one in MORE_OF_DCR]
+    return found
 
 
 def is_held(name: str) -> bool:
@@ -202,9 +234,9 @@ class Search:
                 learn.fit(1)
         return strip_training_state(model).eval(), start, time.time() - begin
 
-    def measured(self, network: Recognizer, center: bool = False) -> dict:
-        "All rates; with `center`, without the mean of each domain of the training faces"
-        rates = {}
+    def measured(self, network: Recognizer | None, center: bool = False) -> dict:
+        "All rates of a network, or of the start; with `center`, without the means of the domains"
+        network, rates = network or self.network, {}
         for name, probes in self.probes.items():
             phi = probes.embedded(network, self.r.fine_tuning.freeze)
             if center:
@@ -221,6 +253,46 @@ class Search:
         return centered(phi, faces.domain, 2 * means)
 
 
+class Results:
+    "The lines of the search, in a file"
+
+    def __init__(self):
+        self.lines = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+        self.done = {(line['what'], line['seed'], line['share']) for line in self.lines}
+
+    def add(self, **line: Any) -> None:
+        "Write and print a line"
+        self.lines.append(line)
+        with atomic_write(RESULTS) as file:
+            file.write_text(json.dumps(self.lines, indent=1) + '\n', encoding='utf-8')
+        print(line, flush=True)
+
+
+def measure_start(search: Search, results: Results) -> None:
+    "The network as it is, with and without centering"
+    for what, center in (('untouched', False), ('untouched, centered', True)):
+        if (what, 0, 0.0) not in results.done:
+            results.add(what=what, part='start', seed=0, share=0.0, **search.measured(None, center))
+
+
+def try_recipe(search: Search, results: Results, chosen: Mapping, seed: int) -> None:
+    "Train by a recipe, and measure the shares that have no line"
+    what, part = chosen['what'], chosen['part']
+    missing = [share for share in SHARES if (what, seed, share) not in results.done]
+    if not missing:
+        return
+    network, start, seconds = search.train(chosen, seed)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    settings = {name: value for name, value in chosen.items() if name not in ('what', 'part')}
+    made = dict(seconds=round(seconds, 1), hardware=hardware(), **code_version())
+    for share in missing:
+        network.load_state_dict(state)
+        if share < 1:
+            blend(network, start.tensors, share)
+        about = dict(what=what, part=part, seed=seed, share=share, settings=settings)
+        results.add(**about, **made, **search.measured(network))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ('train', 'test', 'dest'):
@@ -229,36 +301,12 @@ def main() -> None:
     parser.add_argument('--only', nargs='*', help='names of recipes; all without it')
     given = parser.parse_args()
     torch.set_num_threads(1)
-    search = Search(given.train, given.test, given.dest)
-    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    done = {(line['what'], line['seed'], line['share']) for line in known}
-
-    def note(**line: Any) -> None:
-        known.append(line)
-        with atomic_write(RESULTS) as file:
-            file.write_text(json.dumps(known, indent=1) + '\n', encoding='utf-8')
-        print(line, flush=True)
-
-    for what, center in (('untouched', False), ('untouched, centered', True)):
-        if (what, 0, 0.0) not in done:
-            rates = search.measured(search.network, center)
-            note(what=what, seed=0, share=0.0, **rates)
+    search, results = Search(given.train, given.test, given.dest), Results()
+    measure_start(search, results)
     for seed in range(given.seeds):
-        for chosen in RECIPES:
-            what = chosen['what']
-            missing = [share for share in SHARES if (what, seed, share) not in done]
-            if not missing or (given.only and what not in given.only):
-                continue
-            network, start, seconds = search.train(chosen, seed)
-            state = {name: value.clone() for name, value in network.state_dict().items()}
-            for share in missing:
-                network.load_state_dict(state)
-                if share < 1:
-                    blend(network, start.tensors, share)
-                rates = search.measured(network)
-                settings = {k: v for k, v in chosen.items() if k != 'what'}
-                about = dict(what=what, seed=seed, share=share, settings=settings)
-                note(**about, seconds=round(seconds, 1), **rates)
+        for chosen in recipes():
+            if not given.only or chosen['what'] in given.only:
+                try_recipe(search, results, chosen, seed)
 
 
 if __name__ == '__main__':
