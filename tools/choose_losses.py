@@ -28,14 +28,16 @@ from mfsr_nb.world.write import DRAWING
 
 RESULTS = ROOT / 'results' / 'choices.json'
 PRESET = 'search'
+RATES = ('rank1', 'map')
 
 
 def loss_line(candidate: LossCandidate, run: dict) -> dict:
     "What is kept of a candidate's run"
     metrics = run['metrics']
     rates = {}
-    for name, part in (('masked', metrics), ('full', metrics['full-full'])):
-        rates[name] = {metric: round(part[metric], 4) for metric in ('rank1', 'map')}
+    # a loss that compares parts of faces measures masked faces only
+    for name, part in (('masked', metrics), ('full', metrics.get('full-full', {}))):
+        rates[name] = {metric: round(part[metric], 4) for metric in part if metric in RATES}
     made = {name: run[name] for name in ('seconds', 'hardware', 'version', 'commit') if name in run}
     return dict(
         id=run['id'],

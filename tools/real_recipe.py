@@ -49,7 +49,8 @@ PRESET = 'photos-pretrained'
 # shares of the trained network that are measured
 SHARES = (1.0, 0.5)
 BASE = dict(masks='kp_syn', steps=100, lr=1e-4)
-LOSSES = dict(softmax='Softmax', dcr='DCR')
+LOSSES = dict(softmax='Softmax', dcr='DCR', center='Center Loss', arcface='ArcFace')
+PARTS = ('training', 'options', 'more of DCR')
 
 # of the training, tried with Softmax and with DCR
 TRAININGS = {
@@ -57,13 +58,17 @@ TRAININGS = {
     'lr 3e-5': dict(lr=3e-5),
     'lr 3e-4': dict(lr=3e-4),
     '250 steps': dict(steps=250),
+    '400 steps': dict(steps=400),
     '1 full and 3 masked': dict(mix=(1, 3)),
     'slower stages': dict(lr_decay=0.7),
     'one masked copy': dict(copies=1),
 }
-# of the losses: as many of each. The first one of DCR is the paper's, and among TRAININGS
+# what was chosen among them
+TRAINING = dict(steps=400)
+# of the losses: as many of each
 OPTIONS = dict(
     dcr=[
+        dict(dcr_weight=1.0),
         dict(dcr_weight=3.0),
         dict(dcr_weight=10.0),
         dict(negatives='all'),
@@ -109,15 +114,19 @@ def as_text(options: Mapping) -> str:
     return ', '.join(f'{name} {value}' for name, value in options.items())
 
 
+def with_options(loss: str, options: dict, part: str) -> dict:
+    "A line of the search with the chosen training and options of the loss"
+    return recipe(loss, as_text(options), part, options=options, **TRAINING)
+
+
 def recipes() -> list[dict]:
     "All lines of the search"
     found = []
     for change, settings in TRAININGS.items():
-        found += [recipe(loss, change, 'training', **settings) for loss in LOSSES]
+        found += [recipe(loss, change, 'training', **settings) for loss in ('softmax', 'dcr')]
     for loss, changes in OPTIONS.items():
-        found += [recipe(loss, as_text(one), 'options', options=one) for one in changes]
-    found += [recipe('dcr', as_text(one), 'more of DCR', options=one) for one in MORE_OF_DCR]
-    return found
+        found += [with_options(loss, one, 'options') for one in changes]
+    return found + [with_options('dcr', one, 'more of DCR') for one in MORE_OF_DCR]
 
 
 def is_held(name: str) -> bool:
@@ -298,14 +307,14 @@ def main() -> None:
     for name in ('train', 'test', 'dest'):
         parser.add_argument(f'--{name}', required=True)
     parser.add_argument('--seeds', type=int, default=1)
-    parser.add_argument('--only', nargs='*', help='names of recipes; all without it')
+    parser.add_argument('--part', choices=PARTS, help='one part of the search; all without it')
     given = parser.parse_args()
     torch.set_num_threads(1)
     search, results = Search(given.train, given.test, given.dest), Results()
     measure_start(search, results)
     for seed in range(given.seeds):
         for chosen in recipes():
-            if not given.only or chosen['what'] in given.only:
+            if given.part in (None, chosen['part']):
                 try_recipe(search, results, chosen, seed)
 
 
