@@ -8,6 +8,7 @@ __all__ = ['mfsr_train']
 # %% ../nbs/library/60d_train.ipynb #60t00003
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 from .cli_data import check_number, print_left_out
@@ -22,11 +23,19 @@ def _scaled(schedule: dict, factor: float) -> dict:
     return schedule | dict(milestones=milestones, warmup=warmup, steps=steps)
 
 
-def _preset_with_schedule(name: str, schedule: str, steps: int, sets: list) -> Any:
-    "The preset with the chosen schedule as CASIA's; with `steps`, it and the start are scaled"
-    from mfsr_nb.presets import changed, load_preset, settings
+def _preset_of_row(name: str, sets: Sequence[str], loss: str, masked: bool) -> Any:
+    "The preset with its changes for trainings with this loss, if it is known; --set comes last"
+    from mfsr_nb.presets import load_preset
+    from mfsr_nb.recognition.recognizer import row_changes
 
     preset = load_preset(name, sets)
+    return load_preset(name, sets, **row_changes(preset, loss, masked)) if loss else preset
+
+
+def _with_schedule(preset: Any, schedule: str, steps: int) -> Any:
+    "The preset with the chosen schedule as CASIA's; with `steps`, it and the start are scaled"
+    from mfsr_nb.presets import changed, settings
+
     chosen, start = getattr(preset.recognition.schedule, schedule), preset.recognition.start
     changes = dict(schedule=dict(casia=settings(chosen)))
     if steps:
@@ -158,14 +167,22 @@ def _with_batch_size(preset: Any, batch_size: int) -> Any:
 
 
 def _training_preset(
-    name: str, schedule: str, steps: int, sets: list, *, batch_size: int, start: str
+    name: str,
+    schedule: str,
+    steps: int,
+    sets: list,
+    *,
+    batch_size: int,
+    start: str,
+    loss: str = '',
+    masked: bool = False,
 ) -> Any:
-    "The preset with all changes that the options of a training make"
+    "The preset with all changes that the options of a training, its loss and its faces make"
     from mfsr_nb.engine.carried import PRETRAINED
 
     name = name or ('photos-pretrained' if start in PRETRAINED else 'mini')
-    chosen = _fitted(_preset_with_schedule(name, schedule, steps, sets), start, sets)
-    return _with_batch_size(chosen, batch_size)
+    preset = _with_schedule(_preset_of_row(name, sets, loss, masked), schedule, steps)
+    return _with_batch_size(_fitted(preset, start, sets), batch_size)
 
 # %% ../nbs/library/60d_train.ipynb #60c00010
 def _load_images(table: Any, size: int, skip_bad: bool, left_out: list) -> tuple[Any, Any]:
@@ -318,19 +335,19 @@ def mfsr_train(
     set: list[str] = (),
 ) -> None:
     "Train a recognizer; DEST/curves.png shows the progress, DEST/warnings.txt what to doubt"
-    from mfsr_nb.core import distributed_info
+    from mfsr_nb.core import MASKED, distributed_info
     from mfsr_nb.recognition import recognizer
     from mfsr_nb.recognition.train import check_teacher
 
     _check_training_options(loss, schedule, steps, seed=seed, held_out=held_out, device=device)
     check_teacher(loss, teacher)
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
-    chosen = _training_preset(
-        preset, schedule, steps, [*set, *tuning], batch_size=batch_size, start=start
-    )
-    settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
-    crop = _training_crop(data, generated, start, settings)
+    given = dict(batch_size=batch_size, start=start)
+    preset_for = partial(_training_preset, preset, schedule, steps, [*set, *tuning], **given)
+    crop = _training_crop(data, generated, start, preset_for().recognition)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
+    chosen = preset_for(loss=loss, masked=bool((table.domain == MASKED).any()))
+    settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
     _check_test(table, test, allow_overlap)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0

@@ -9,9 +9,9 @@ __all__ = ['RowSettings', 'row_settings']
 from typing import NamedTuple
 
 from ..presets import _merge, changed
-from ..recognition.recognizer import loss_settings
+from ..recognition.recognizer import loss_settings, row_changes
 from ..registries import LOSSES
-from ..schema import Preset, Recognition, RowChanges, Schedule
+from ..schema import Preset, Recognition, Schedule
 from .rows import Row
 
 # %% ../../nbs/library/50b_row_settings.ipynb #50rs0006
@@ -25,21 +25,13 @@ class RowSettings(NamedTuple):
     options: dict  # Of the loss
 
 
-def _of_group(preset: Preset, row: Row) -> Preset:
-    "The preset with its changes for rows with this loss, with or without masks"
-    loss = LOSSES[row.loss].of or row.loss
-    group = preset.rows.masked if row.masks else preset.rows.full
-    change = group.get(loss, RowChanges())
-    losses = {loss: change.options} if change.options else {}
-    return changed(preset, losses=losses, recognition=change.recognition)
-
-
 def row_settings(
     preset: Preset,
     row: Row,
 ) -> RowSettings:
     "The settings of a row; raises `InputError` on changes that do not fit"
-    preset = changed(_of_group(preset, row), recognition=row.recognition)
+    preset = changed(preset, **row_changes(preset, row.loss, masked=bool(row.masks)))
+    preset = changed(preset, recognition=row.recognition)
     loss, options = loss_settings(preset, row.loss)
     options = _merge(options, row.options)
     if row.options and LOSSES[loss].partial:
