@@ -13,12 +13,21 @@ import sys
 
 os.environ.setdefault('TQDM_DISABLE', '1')
 
+import yaml
+
 from common import ROOT
 from mfsr_nb.core import InputError
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
 from mfsr_nb.presets import config_hash, settings
 from mfsr_nb.registries import closest
-from mfsr_nb.study.choices import Choices, LossCandidate, loss_candidates, read_choices
+from mfsr_nb.study.choices import (
+    Choices,
+    LossCandidate,
+    as_row_changes,
+    best_changes,
+    loss_candidates,
+    read_choices,
+)
 from mfsr_nb.study.journal import journal, keep_seconds, known_seconds, note_task
 from mfsr_nb.study.plan import Task, dry_run_report, plan
 from mfsr_nb.study.reproduce import default_jobs
@@ -101,6 +110,18 @@ class Search:
             keep_seconds(self.study, RESULTS.parent)
 
 
+def chosen_rows(candidates: list[LossCandidate], seeds: int) -> str:
+    "What the results choose, as the section `rows` of a preset; raises `InputError` before the end"
+    lines = json.loads(RESULTS.read_text())
+    found = [(line['group'], line['loss'], line['change'], line['seed']) for line in lines]
+    for seed in range(seeds):
+        missing = sum((*candidate, seed) not in found for candidate in candidates)
+        if missing:
+            raise InputError(f'{RESULTS}: {missing} trainings with seed {seed} are missing')
+    best = best_changes(lines)
+    return yaml.safe_dump(dict(rows=as_row_changes(best)), sort_keys=False, default_flow_style=None)
+
+
 def arguments() -> argparse.Namespace:
     "The command line"
     parser = argparse.ArgumentParser(
@@ -111,6 +132,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=2, help='seeds of each candidate (default: 2)')
     parser.add_argument('--jobs', type=int, default=default_jobs(), help='trainings at a time')
     parser.add_argument('--dry-run', action='store_true', help='only report what would be done')
+    parser.add_argument(
+        '--chosen', action='store_true', help='only print what the results choose, for a preset'
+    )
     parser.add_argument(
         '--grid',
         metavar='FILE',
@@ -132,8 +156,12 @@ def main() -> None:
     try:
         choices = read_choices(options.grid, PRESET)
         check_names(options.names, choices)
+        candidates = loss_candidates(choices, options.names)
+        if options.chosen:
+            print(chosen_rows(candidates, options.seeds), end='')
+            return
         study = Study(PRESET, options.study)
-        search = Search(study, loss_candidates(choices, options.names), options.seeds)
+        search = Search(study, candidates, options.seeds)
         if options.dry_run:
             known = known_seconds(study)
             print(dry_run_report(search.tasks(), options.jobs, known.seconds, journal(study)))
