@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from itertools import product
 
 os.environ.setdefault('TQDM_DISABLE', '1')
 
@@ -21,6 +22,7 @@ from mfsr_nb.engine.files import atomic_write, exclusive_lock
 from mfsr_nb.presets import config_hash, settings
 from mfsr_nb.registries import closest
 from mfsr_nb.study.choices import (
+    SEARCH_SEEDS,
     Choices,
     LossCandidate,
     as_row_changes,
@@ -82,13 +84,9 @@ class Search:
         return todo
 
     def write(self) -> None:
-        "Write all results of the present settings, in the order of the grid"
-        lines = []
-        for seed in self.seeds:
-            keys = [self.key(name, seed) for name in self.candidates]
-            lines += [self.lines[key] for key in keys if key in self.lines]
+        "Write all results, also those that this search did not ask for"
         with atomic_write(RESULTS) as file:
-            file.write_text(json.dumps(lines, indent=1) + '\n', encoding='utf-8')
+            file.write_text(json.dumps([*self.lines.values()], indent=1) + '\n', encoding='utf-8')
 
     def finished(self, task: Task, made: object, seconds: float) -> None:
         "Note a task, and write the results of a run"
@@ -112,12 +110,14 @@ class Search:
 
 def chosen_rows(candidates: list[LossCandidate], seeds: int) -> str:
     "What the results choose, as the section `rows` of a preset; raises `InputError` before the end"
-    lines = json.loads(RESULTS.read_text())
-    found = [(line['group'], line['loss'], line['change'], line['seed']) for line in lines]
-    for seed in range(seeds):
-        missing = sum((*candidate, seed) not in found for candidate in candidates)
-        if missing:
-            raise InputError(f'{RESULTS}: {missing} trainings with seed {seed} are missing')
+    wanted = [(*candidate, seed) for candidate, seed in product(candidates, range(seeds))]
+    lines = []
+    for line in json.loads(RESULTS.read_text()):
+        if (line['group'], line['loss'], line['change'], line['seed']) in wanted:
+            lines.append(line)
+    if len(lines) < len(wanted):
+        missing = len(wanted) - len(lines)
+        raise InputError(f'{RESULTS}: {missing} of {len(wanted)} trainings are missing')
     best = best_changes(lines)
     return yaml.safe_dump(dict(rows=as_row_changes(best)), sort_keys=False, default_flow_style=None)
 
@@ -129,7 +129,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument('study', help='folder of the search, such as runs/search')
     parser.add_argument('names', nargs='*', metavar='LOSS', help='losses (default: all)')
-    parser.add_argument('--seeds', type=int, default=2, help='seeds of each candidate (default: 2)')
+    of_each = f'seeds of each candidate (default: {SEARCH_SEEDS})'
+    parser.add_argument('--seeds', type=int, default=SEARCH_SEEDS, help=of_each)
     parser.add_argument('--jobs', type=int, default=default_jobs(), help='trainings at a time')
     parser.add_argument('--dry-run', action='store_true', help='only report what would be done')
     parser.add_argument(

@@ -28,12 +28,12 @@ from mfsr_nb.study.study import Study
 
 RESULTS = ROOT / 'results'
 # what is frozen with the first run
-FROZEN = ('plan.yaml', 'evidence.yaml', 'mini.yaml', 'claims.yaml', 'rows.yaml')
+FROZEN = ('plan', 'evidence', 'mini', 'paper', 'claims', 'rows')
 
 
 def refuse_changes() -> None:
     "Raise `InputError` while something that is frozen is not committed"
-    files = [f'mfsr_nb/presets/{name}' for name in FROZEN]
+    files = [f'mfsr_nb/presets/{name}.yaml' for name in FROZEN]
     command = ['git', 'status', '--porcelain', '--', *files]
     changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     if changed:

@@ -198,12 +198,10 @@ class Search:
         pixels = Streamed(table.path, self.r.image_size)
         return start_bank('dlib', self.r, table, pixels)
 
-    def some(self, masks: str, copies: int) -> tuple[pd.DataFrame, SomeRows, np.ndarray]:
+    def some(self, copies: int) -> tuple[pd.DataFrame, SomeRows, np.ndarray]:
         "Rows of the bank that a recipe trains on: table, maps, features of the start"
         table = self.bank.table
         keep = ~table.identity.map(is_held).to_numpy()
-        if not masks:
-            keep &= (table.domain == FULL).to_numpy()
         number = table.groupby(['key', 'domain']).row.rank('dense').to_numpy() - 1
         keep &= (table.domain == FULL).to_numpy() | (number < copies)
         rows = np.flatnonzero(keep)
@@ -214,20 +212,21 @@ class Search:
     def train(self, chosen: Mapping, seed: int = 0) -> tuple[Recognizer, Any, float]:
         "A network by a recipe, its start, and seconds"
         begin, steps = time.time(), chosen['steps']
-        table, maps, phi = self.some(chosen['masks'], chosen.get('copies', 4))
+        table, maps, phi = self.some(chosen.get('copies', 4))
         full, masked = chosen.get('mix', (2, 2))
         r = changed(
             self.r,
             augment=dict(hflip=0.0, snapshot=None),
             optimizer=dict(lr=chosen['lr']),
-            batch=dict(identities=chosen.get('identities', 12)),
             domain_mix=dict(full=full, masked=masked),
             fine_tuning=dict(lr_decay=chosen.get('lr_decay', 1.0)),
         )
         milestones = [round(steps * share / 10) for share in range(4, 10)]
         schedule = changed(r.schedule.casia, steps=steps, milestones=milestones)
         loss, options = loss_settings(self.study.preset, chosen['loss'])
-        options = {k: v for k, v in (options | chosen.get('options', {})).items() if k != 'clip'}
+        options = options | chosen.get('options', {})
+        # as in a run, where it belongs to the training
+        clip = options.pop('clip', 0.0)
         seed_everything(seed)
         start = check_start('dlib', r, loss)
         names = sorted(set(table.identity))
@@ -236,7 +235,7 @@ class Search:
         model.behind_maps = tuple(divide_body(model, r.fine_tuning.freeze).behind)
         dls = face_dls(table, maps, r, held_out=0, steps=steps, seed=seed)
         cbs = [StepRate(r.optimizer.lr, schedule, r.fine_tuning.lr_decay)]
-        learn = face_learner(dls, model, preset=r, cbs=cbs)
+        learn = face_learner(dls, model, preset=r, cbs=cbs, clip=clip)
         learn.create_opt()
         with learn.no_bar(), learn.no_logging():
             while int(model.n_steps) < steps:
