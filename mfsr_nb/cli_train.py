@@ -166,6 +166,16 @@ def _with_batch_size(preset: Any, batch_size: int) -> Any:
     return changed(preset, recognition=dict(batch=dict(identities=identities)))
 
 
+def _default_preset(data: str, start: str) -> str:
+    "The preset of a pretrained start that is given, or that is installed and fits the crops"
+    from mfsr_nb.data.templates import crop_of
+    from mfsr_nb.engine.carried import PRETRAINED, is_carried
+
+    crop = None if start else crop_of(data)
+    fits = crop is not None and crop.template in PRETRAINED and is_carried(crop.template)
+    return 'photos-pretrained' if start in PRETRAINED or fits else 'mini'
+
+
 def _training_preset(
     name: str,
     schedule: str,
@@ -178,9 +188,6 @@ def _training_preset(
     masked: bool = False,
 ) -> Any:
     "The preset with all changes that the options of a training, its loss and its faces make"
-    from mfsr_nb.engine.carried import PRETRAINED
-
-    name = name or ('photos-pretrained' if start in PRETRAINED else 'mini')
     preset = _with_schedule(_preset_of_row(name, sets, loss, masked), schedule, steps)
     return _with_batch_size(_fitted(preset, start, sets), batch_size)
 
@@ -302,7 +309,8 @@ def mfsr_train(
     allow_overlap: bool = False,
     # {losses}, or a variant such as Table 4's dcr_wo_L_c
     loss: str = 'softmax',
-    # Backbone, image size, ...; by default mini, or photos-pretrained with --start dlib
+    # Backbone, image size, ...; by default photos-pretrained with --start dlib, or for crops of
+    # mfsr_align --for dlib where its network is installed, and otherwise mini
     preset: str = '',
     # Steps and learning rates of which training set
     schedule: Literal['casia', 'vggface2'] = 'casia',
@@ -343,7 +351,8 @@ def mfsr_train(
     check_teacher(loss, teacher)
     tuning = _tuning_sets(freeze=freeze, unfreeze=unfreeze, lr_decay=lr_decay, blend=blend)
     given = dict(batch_size=batch_size, start=start)
-    preset_for = partial(_training_preset, preset, schedule, steps, [*set, *tuning], **given)
+    name = preset or _default_preset(data, start)
+    preset_for = partial(_training_preset, name, schedule, steps, [*set, *tuning], **given)
     crop = _training_crop(data, generated, start, preset_for().recognition)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     chosen = preset_for(loss=loss, masked=bool((table.domain == MASKED).any()))

@@ -13,6 +13,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -244,7 +245,8 @@ class Search:
 
     def measured(self, network: Recognizer | None, center: bool = False) -> dict:
         "All rates of a network, or of the start; with `center`, without the means of the domains"
-        network, rates = network or self.network, {}
+        network = network or self.network
+        rates = {}
         for name, probes in self.probes.items():
             phi = probes.embedded(network, self.r.fine_tuning.freeze)
             if center:
@@ -266,11 +268,20 @@ class Results:
 
     def __init__(self):
         self.lines = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-        self.done = {(line['what'], line['seed'], line['share']) for line in self.lines}
+
+    def has(self, **about: Any) -> bool:
+        "Is there a line with these values, also of its settings?"
+        # as it is read from the file: tuples are lists there
+        wanted = json.loads(json.dumps(about))
+        for line in self.lines:
+            if wanted == {name: line.get(name) for name in wanted}:
+                return True
+        return False
 
     def add(self, **line: Any) -> None:
-        "Write and print a line"
-        self.lines.append(line)
+        "Write and print a line, in place of one of the same name with other settings"
+        key = itemgetter('what', 'seed', 'share')
+        self.lines = [other for other in self.lines if key(other) != key(line)] + [line]
         with atomic_write(RESULTS) as file:
             file.write_text(json.dumps(self.lines, indent=1) + '\n', encoding='utf-8')
         print(line, flush=True)
@@ -279,26 +290,26 @@ class Results:
 def measure_start(search: Search, results: Results) -> None:
     "The network as it is, with and without centering"
     for what, center in (('untouched', False), ('untouched, centered', True)):
-        if (what, 0, 0.0) not in results.done:
-            results.add(what=what, part='start', seed=0, share=0.0, **search.measured(None, center))
+        about = dict(what=what, part='start', seed=0, share=0.0)
+        if not results.has(**about):
+            results.add(**about, **search.measured(None, center))
 
 
 def try_recipe(search: Search, results: Results, chosen: Mapping, seed: int) -> None:
     "Train by a recipe, and measure the shares that have no line"
-    what, part = chosen['what'], chosen['part']
-    missing = [share for share in SHARES if (what, seed, share) not in results.done]
+    settings = {name: value for name, value in chosen.items() if name not in ('what', 'part')}
+    about = dict(what=chosen['what'], part=chosen['part'], seed=seed, settings=settings)
+    missing = [share for share in SHARES if not results.has(share=share, **about)]
     if not missing:
         return
     network, start, seconds = search.train(chosen, seed)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    settings = {name: value for name, value in chosen.items() if name not in ('what', 'part')}
     made = dict(seconds=round(seconds, 1), hardware=hardware(), **code_version())
     for share in missing:
         network.load_state_dict(state)
         if share < 1:
             blend(network, start.tensors, share)
-        about = dict(what=what, part=part, seed=seed, share=share, settings=settings)
-        results.add(**about, **made, **search.measured(network))
+        results.add(**about, share=share, **made, **search.measured(network))
 
 
 def main() -> None:
@@ -309,7 +320,8 @@ def main() -> None:
     parser.add_argument('--part', choices=PARTS, help='one part of the search; all without it')
     given = parser.parse_args()
     torch.set_num_threads(1)
-    search, results = Search(given.train, given.test, given.dest), Results()
+    search = Search(given.train, given.test, given.dest)
+    results = Results()
     measure_start(search, results)
     for seed in range(given.seeds):
         for chosen in recipes():
