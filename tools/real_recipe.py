@@ -273,10 +273,8 @@ class Results:
         "Is there a line with these values, also of its settings?"
         # as it is read from the file: tuples are lists there
         wanted = json.loads(json.dumps(about))
-        for line in self.lines:
-            if wanted == {name: line.get(name) for name in wanted}:
-                return True
-        return False
+        found = [{name: line.get(name) for name in wanted} for line in self.lines]
+        return wanted in found
 
     def add(self, **line: Any) -> None:
         "Write and print a line, in place of one of the same name with other settings"
