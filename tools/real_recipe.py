@@ -273,8 +273,11 @@ class Results:
         "Is there a line with these values, also of its settings?"
         # as it is read from the file: tuples are lists there
         wanted = json.loads(json.dumps(about))
-        found = [{name: line.get(name) for name in wanted} for line in self.lines]
-        return wanted in found
+        for line in self.lines:
+            same = [line.get(name) == value for name, value in wanted.items()]
+            if all(same):
+                return True
+        return False
 
     def add(self, **line: Any) -> None:
         "Write and print a line, in place of one of the same name with other settings"
