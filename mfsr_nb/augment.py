@@ -77,7 +77,8 @@ def _linear_part(draws, zoom, turn):
     stretch = torch.exp(0.06 * draws.normal(()))
     angle = turn * draws.normal(())
     flip = torch.where(draws.uniform(shape=()) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle), torch.sin(angle)
+    cos = torch.cos(angle)
+    sin = torch.sin(angle)
     row_x = torch.stack([cos * flip * stretch, -sin * flip], 1)
     row_y = torch.stack([sin, cos / stretch], 1)
     return torch.stack([row_x, row_y], 1) / scale[:, None, None]
@@ -113,10 +114,13 @@ def _pattern(draws, size):
     frequency = torch.exp(draws.uniform(math.log(4), math.log(40)))
     phase = draws.uniform(0, 2 * math.pi)
     noise = draws.smooth_noise(size, 9)
-    cos, sin = torch.cos(angle), torch.sin(angle)
+    cos = torch.cos(angle)
+    sin = torch.sin(angle)
     along = torch.sin(frequency * (r * cos + r[:, None] * sin) + phase)
     across = torch.sin(frequency * (r * sin - r[:, None] * cos) + phase)
-    waves, stripes, checks = 0.5 + 0.5 * along, along > 0, along * across > 0
+    waves = 0.5 + 0.5 * along
+    stripes = along > 0
+    checks = along * across > 0
     patterns = (waves, stripes, checks, noise.sigmoid(), noise > 0.4)
     # the sixth kind is plain
     kind = torch.as_tensor(draws.rng.integers(0, 6, draws.n), device=draws.device)
@@ -147,7 +151,9 @@ def recolor_mask(
     rows, draws = draws.subset(share)
     if not len(rows):
         return x
-    out, x, y = x.clone(), x[rows], y[rows]
+    out = x.clone()
+    x = x[rows]
+    y = y[rows]
     gray = x.mean(1, keepdim=True)
     area = y.sum((2, 3), keepdim=True)
     level = (gray * y).sum((2, 3), keepdim=True) / area.clamp(min=1)
@@ -177,7 +183,8 @@ def occluders(
         return x
     out = x.clone()
     other = x[torch.as_tensor(draws.rng.integers(0, len(x), draws.n), device=x.device)]
-    x, y = x[rows], y[rows]
+    x = x[rows]
+    y = y[rows]
     opacity = _occluder_opacity(draws, y)
     use_other = draws.uniform() < 0.3
     fabric = synthetic_mask(draws, size)
@@ -232,7 +239,8 @@ def _move_faces(draws, x, turn, zoom, shift):
     angle = turn * draws.normal(())
     scale = torch.exp(draws.uniform(*np.log(zoom), ()))
     to = 2 * shift * draws.normal((2,))
-    cos, sin = angle.cos() / scale, angle.sin() / scale
+    cos = angle.cos() / scale
+    sin = angle.sin() / scale
     linear = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
     matrix = torch.cat([linear, -linear @ to[:, :, None]], 2)
     grid = F.affine_grid(matrix, x.shape, align_corners=False)

@@ -281,7 +281,8 @@ def _read_pairs(file: str, npz: Sequence[str], scenarios: Sequence[str]) -> Any:
 
     if not _is_text_list(file):
         return file or None
-    arrays, listed = join_embeddings(embedding_files(npz)), read_pairs_txt(file)
+    arrays = join_embeddings(embedding_files(npz))
+    listed = read_pairs_txt(file)
     images = pd.DataFrame(dict(key=image_keys(arrays['path']), domain=arrays['masked']))
     return {name: _pairs_of(file, listed, images, name) for name in scenarios}
 

@@ -129,7 +129,8 @@ def _print_aligned(dest: str, aligned: Any, size: int, faces: str) -> None:
     "Report what was aligned, what was left out, and pictures to look at"
     from mfsr_nb.data.align import first_names
 
-    work, left_out = aligned.work, [item.path for item in aligned.left_out]
+    work = aligned.work
+    left_out = [item.path for item in aligned.left_out]
     if left_out:
         names = first_names(left_out)
         print(f'left out {_pictures(len(left_out))}: {names} (all: {dest}/left_out.csv)')

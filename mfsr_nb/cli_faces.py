@@ -15,7 +15,8 @@ from .command import PLACE, command
 from .core import InputError
 
 # %% ../nbs/library/60b_cli_faces.ipynb #cfa00007
-DIFFERENT, NO_DECISION = 1, 3
+DIFFERENT = 1
+NO_DECISION = 3
 
 
 def _number_or_file(threshold: str) -> float | str | None:
@@ -132,7 +133,8 @@ def _check_crops(gallery: Any, data: str) -> None:
 
     if gallery.align or gallery.model is None:
         return
-    known, name = gallery.model.crop, gallery.weights_file or 'the recognizer'
+    known = gallery.model.crop
+    name = gallery.weights_file or 'the recognizer'
     refuse_other_crop(data, known, name)
     if doubt := crop_doubt(data, known, name):
         print(f'warning: {doubt}; or give --align', file=sys.stderr)
@@ -145,7 +147,9 @@ def _enroll_images(gallery: Any, data: str, skip_bad: bool) -> int:
     from mfsr_nb.data.dataset import read, summary
 
     _check_crops(gallery, data)
-    table, left_out, added = read(data, skip_bad), [], 0
+    table = read(data, skip_bad)
+    left_out = []
+    added = 0
     print(summary(table, data), file=sys.stderr)
     for start in progress(range(0, len(table), _BLOCK), desc='enrolling'):
         rows = table.iloc[start : start + _BLOCK]
@@ -361,7 +365,8 @@ def _search_all(gallery: Any, table: Any, skip_bad: bool, **how: Any) -> tuple[A
     from mfsr_nb.cli_data import print_left_out
     from mfsr_nb.core import progress
 
-    found, left_out = {}, []
+    found = {}
+    left_out = []
     for start in progress(range(0, len(table), _BLOCK), desc='searching'):
         rows = table.iloc[start : start + _BLOCK]
         found |= _search_rows(gallery, rows, skip_bad, left_out, **how)
@@ -427,7 +432,8 @@ def _report_answers(table: Any, answers: list, out: str, picture: str, as_json: 
     "Print, write and draw the answers"
     import json
 
-    paths, truth = list(table.path), list(table.identity)
+    paths = list(table.path)
+    truth = list(table.identity)
     records = _answer_rows(paths, truth, answers)
     if as_json:
         print(json.dumps(records))

@@ -65,11 +65,13 @@ class _Steps:
     "Runs commands, prints their lines, and keeps them"
 
     def __init__(self, **options):
-        self.lines, self.options = [], options
+        self.lines = []
+        self.options = options
 
     def run(self, *words):
         "Raises `InputError` as the command does"
-        line, step = [str(word) for word in words], load_commands()[words[0]]
+        line = [str(word) for word in words]
+        step = load_commands()[words[0]]
         own = inspect.signature(step).parameters
         for name, value in self.options.items():
             if value and name in own:
@@ -96,7 +98,8 @@ def _find_faces(steps, photos, files, share, seed, start):
 
 def _train(steps, files, method, n_steps, options, copies):
     "Put masks on the training faces, and train; `options` are more words for `mfsr_train`"
-    faces, generated = files.aligned / 'train.csv', []
+    faces = files.aligned / 'train.csv'
+    generated = []
     for copy in range(copies):
         folder = files.masked.with_name(f'{files.masked.name}-{copy}') if copy else files.masked
         other = ('--seed', copy) if copy else ()
@@ -111,7 +114,8 @@ def _evaluate(steps, files, method):
     from mfsr_nb.core import MASKED
     from mfsr_nb.data.dataset import read
 
-    probes, weights = files.aligned / 'probes.csv', files.run / 'weights.safetensors'
+    probes = files.aligned / 'probes.csv'
+    weights = files.run / 'weights.safetensors'
     if not (read(probes).domain == MASKED).any():
         steps.run('mfsr_mask', probes, files.probes, '--method', method, '--skip-bad')
         probes = files.probes
@@ -193,7 +197,8 @@ def mfsr_start(
     loaded = load_preset(preset, set)
     tuning = fine_tuning_settings(loaded.recognition)
     _check_options(photos, dest, method, loss, preset=loaded, share=share)
-    files, problem = start_files(dest), None
+    files = start_files(dest)
+    problem = None
     done = _Steps(device=device, batch_size=batch_size)
     options = ['--loss', loss, '--preset', preset, '--seed', seed]
     for assignment in set:

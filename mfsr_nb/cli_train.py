@@ -19,7 +19,8 @@ from .core import InputError
 def _scaled(schedule: dict, factor: float) -> dict:
     "A schedule with its steps, milestones and warm-up multiplied"
     milestones = [round(step * factor) for step in schedule['milestones']]
-    steps, warmup = round(schedule['steps'] * factor), round(schedule['warmup'] * factor)
+    steps = round(schedule['steps'] * factor)
+    warmup = round(schedule['warmup'] * factor)
     return schedule | dict(milestones=milestones, warmup=warmup, steps=steps)
 
 
@@ -36,7 +37,8 @@ def _with_schedule(preset: Any, schedule: str, steps: int) -> Any:
     "The preset with the chosen schedule as CASIA's; with `steps`, it and the start are scaled"
     from mfsr_nb.presets import changed, settings
 
-    chosen, start = getattr(preset.recognition.schedule, schedule), preset.recognition.start
+    chosen = getattr(preset.recognition.schedule, schedule)
+    start = preset.recognition.start
     changes = dict(schedule=dict(casia=settings(chosen)))
     if steps:
         factor = steps / chosen.steps
@@ -59,7 +61,8 @@ def _training_crop(data: str, generated: Sequence[str], start: str, settings: An
     from mfsr_nb.recognition.pretrained import input_of
 
     start = _start_of(start, settings)
-    known, name = None, start or f'backbone {settings.backbone}'
+    known = None
+    name = start or f'backbone {settings.backbone}'
     if start or settings.init == 'pretrained':
         known = input_of(start or settings.backbone).crop
     refuse_other_crop(data, known, name)
@@ -94,7 +97,8 @@ def _describe_training_set(table: Any, data: str, loss: str, settings: Any) -> s
             'compare; give --generated',
             file=sys.stderr,
         )
-    found, identities = table.label.nunique(), settings.batch.identities
+    found = table.label.nunique()
+    identities = settings.batch.identities
     if found < identities:
         share = f', or as many as {world} processes can share' if world > 1 else ''
         print(
@@ -243,7 +247,9 @@ def _finish_training(dest: str, table: Any, facts: dict, **found: Any) -> None:
 
     _print_training(dest, table, facts)
     write_left_out(dest, found['left_out'])
-    held, unaligned, results = found['held'], found['unaligned'], []
+    held = found['held']
+    unaligned = found['unaligned']
+    results = []
     if held is not None:
         results = about.held_out_results(held, about.final_rates(f'{dest}/held_out.csv'))
     known = (facts['curve'], results, unaligned, found['pretrained'])
@@ -356,7 +362,8 @@ def mfsr_train(
     crop = _training_crop(data, generated, start, preset_for().recognition)
     table, left_out = recognizer.training_faces(data, generated or None, skip_bad, no_face)
     chosen = preset_for(loss=loss, masked=bool((table.domain == MASKED).any()))
-    settings, (loss, options) = chosen.recognition, recognizer.loss_settings(chosen, loss)
+    settings = chosen.recognition
+    loss, options = recognizer.loss_settings(chosen, loss)
     _check_test(table, test, allow_overlap)
     # of several processes only the first one prints
     first = distributed_info()[0] == 0
@@ -366,13 +373,8 @@ def mfsr_train(
     )
     _print_start(start, settings, loss, table)
     table, pixels = _load_images(table, settings.image_size, skip_bad, left_out)
-    found = dict(
-        held=held,
-        unaligned=unaligned,
-        left_out=left_out,
-        preset=chosen.name,
-        pretrained=_is_pretrained(start, settings),
-    )
+    found = dict(held=held, unaligned=unaligned, left_out=left_out, preset=chosen.name)
+    found['pretrained'] = _is_pretrained(start, settings)
     _print_doubts(table.identity.nunique(), unaligned, left_out, found['pretrained'])
     how = dict(loss=loss, options=options, seed=seed, cbs=callbacks, fresh=fresh, crop=crop)
     how |= dict(device=device or None, start=start or None, teacher=teacher or None)

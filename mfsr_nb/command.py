@@ -102,7 +102,8 @@ def _is_place(parameter: inspect.Parameter) -> bool:
 def _argument(name: str, parameter: inspect.Parameter, kind: Any, comment: str) -> dict:
     "How argparse describes a parameter"
     # argparse formats the help, so that a percent sign is written twice
-    about, default = comment.replace('%', '%%'), parameter.default
+    about = comment.replace('%', '%%')
+    default = parameter.default
     if kind is bool:
         return dict(action='store_true', help=about)
     how = _reading(name, kind)
@@ -144,7 +145,8 @@ def parser_of(
 ) -> argparse.ArgumentParser:
     "The parser of a command; it raises `InputError` on a wrong command line"
     parser = _Parser(prog=prog or function.__name__, description=function.__doc__)
-    kinds, comments = get_type_hints(function), docments(function)
+    kinds = get_type_hints(function)
+    comments = docments(function)
     for name, parameter in inspect.signature(function).parameters.items():
         how = _argument(name, parameter, kinds[name], comments.get(name) or '')
         if not _is_place(parameter):
@@ -293,7 +295,8 @@ def command(
             return function(*args, **kwargs)
         return main(sys.argv[1:])
 
-    run.main, run.call = main, run_words
+    run.main = main
+    run.call = run_words
     COMMANDS[function.__name__] = run
     return run
 
@@ -301,7 +304,8 @@ def command(
 def _overview(groups: Mapping[str, Sequence[str]]) -> str:
     "All commands with their first line, those of no group last"
     rest = sorted({*COMMANDS}.difference(*groups.values()))
-    width, lines = max(map(len, COMMANDS)), ['usage: mfsr NAME ...  (each with --help)']
+    width = max(map(len, COMMANDS))
+    lines = ['usage: mfsr NAME ...  (each with --help)']
     for title, names in [*groups.items(), ('Others', rest)]:
         own = [name for name in names if name in COMMANDS]
         lines += ['', f'{title}:'] if own else []

@@ -31,7 +31,8 @@ from tqdm import tqdm
 
 # %% ../nbs/library/01_core.ipynb #0286cb28
 # x = f and x = m in section 4.2
-FULL, MASKED = 0, 1
+FULL = 0
+MASKED = 1
 # The name of each domain, indexed by its label
 DOMAINS = ('full', 'masked')
 

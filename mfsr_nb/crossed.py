@@ -37,7 +37,8 @@ def mean_squares(
 ) -> MeanSquares:
     "The analysis of variance of crossed values without repetitions"
     n_seeds, n_ids = values.shape
-    by_seed, by_identity = values.mean(1), values.mean(0)
+    by_seed = values.mean(1)
+    by_identity = values.mean(0)
     rest = values - by_seed[:, None] - by_identity + values.mean()
     return MeanSquares(
         seed=float(n_ids * by_seed.var(ddof=1)),
@@ -76,7 +77,8 @@ def identity_values(
     size: ArrayLike,  # (identities,) number of probes
 ) -> np.ndarray:  # (seeds, identities)
     "Values whose mean is that over probes and which vary as much; each identity has a probe"
-    sums, size = np.asarray(sums, float), np.asarray(size, float)
+    sums = np.asarray(sums, float)
+    size = np.asarray(size, float)
     mean = sums.sum() / (len(sums) * size.sum())
     return mean + (sums - mean * size) / size.mean()
 
@@ -89,7 +91,8 @@ def crossed_interval(
     n_seeds, n_ids = values.shape
     if not values.size:
         return Interval(n_seeds=n_seeds, n_ids=n_ids)
-    se, df = None, None
+    se = None
+    df = None
     if min(n_seeds, n_ids) > 1:
         se, df = _error(mean_squares(values), n_seeds, n_ids)
     return Interval(float(values.mean()), se, df, n_seeds, n_ids)
@@ -117,7 +120,8 @@ def _smallest(enough: Callable[[int], bool], most: int) -> int | None:
     "The smallest number from 2 to `most` that is enough; None if none is"
     if not enough(most):
         return None
-    low, high = 1, most
+    low = 1
+    high = most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

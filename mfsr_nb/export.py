@@ -77,7 +77,8 @@ def normalization(
     "The constants of eq. O1"
     if not hasattr(model, 'mean'):
         return list(_HALF), list(_HALF)
-    mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
+    mean = model.mean.flatten().tolist()
+    std = model.std.flatten().tolist()
     return mean, std
 
 
@@ -102,9 +103,12 @@ class Graph(nn.Module):
         raw: bool = False,  # Leave the length of embeddings as it is?
     ):
         super().__init__()
-        self.model, self.kind, self.pixels = model, kind, pixels
+        self.model = model
+        self.kind = kind
+        self.pixels = pixels
         self.unit = kind == 'recognizer' and not raw
-        self.size, self.output = model.config['size'], KINDS[kind].output
+        self.size = model.config['size']
+        self.output = KINDS[kind].output
         self.name = model.config.get('name', kind)
         mean, std = normalization(model)
         self.register_buffer('mean', torch.tensor(mean)[:, None, None])
@@ -155,7 +159,8 @@ def _require(*packages: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     "Without warnings, logs and listings of the exporter"
-    disabled, unused = logging.root.manager.disable, io.StringIO()
+    disabled = logging.root.manager.disable
+    unused = io.StringIO()
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(unused), redirect_stderr(unused):
@@ -167,7 +172,8 @@ def _quiet() -> Iterator[None]:
 # %% ../nbs/library/35_export.ipynb #exp00035
 def _converted(graph: Graph) -> Any:
     "The graph as ONNX's ModelProto; raises `InputError` on a network that cannot be exported"
-    size, batch = graph.size, torch.export.Dim('N', min=1)
+    size = graph.size
+    batch = torch.export.Dim('N', min=1)
     shape = (2, size, size, 3) if graph.pixels else (2, 3, size, size)
     image = torch.zeros(shape, dtype=torch.uint8 if graph.pixels else torch.float32)
     how = dict(dynamo=True, opset_version=OPSET, dynamic_shapes=({0: batch},), verbose=False)
@@ -276,7 +282,8 @@ def onnx_difference(
     graph: Graph,  # What it was made from
 ) -> float:
     "Largest difference between onnxruntime and torch on drawn faces (eq. O2)"
-    session, pixels = onnx_session(path), drawn_faces(graph.size)
+    session = onnx_session(path)
+    pixels = drawn_faces(graph.size)
     known = torch_output(graph, pixels)
     given = pixels.numpy()
     if not graph.pixels:
@@ -341,7 +348,8 @@ def export_onnx(
     if input not in INPUTS:
         raise InputError(f'unknown input {input!r}: {closest(input, INPUTS)}')
     model, kind, file = _network(weights)
-    graph, path = Graph(model, kind, pixels=input == 'pixels', raw=raw).eval(), Path(path)
+    graph = Graph(model, kind, pixels=input == 'pixels', raw=raw).eval()
+    path = Path(path)
     _refuse_options(graph, path, file, raw)
     difference = None
     with atomic_write(path) as part:

@@ -41,7 +41,8 @@ def data_facts(
     table: pd.DataFrame | None = None,  # Images of the training, as `read` gives them
 ) -> dict:  # `data` and `alignment` for `write_card`
     "Kind and counts of the training data, and how its faces were cropped"
-    drawn, aligned = all(map(is_drawn, sources)), alignment_of(sources[0])
+    drawn = all(map(is_drawn, sources))
+    aligned = alignment_of(sources[0])
     alignment = 'as the face world draws them' if is_drawn(sources[0]) else UNKNOWN
     if aligned:
         template = aligned.get('template', 'arcface')
@@ -202,7 +203,8 @@ def _as_table(rows: Mapping[str, Any], head: Sequence[str] = ('', '')) -> str:
 
 def _input_rows(facts: Mapping) -> dict:
     "What the network takes"
-    network, size = facts['network'], facts['network'].get('size', '?')
+    network = facts['network']
+    size = facts['network'].get('size', '?')
     rows = {'images': f'RGB, {size} x {size} pixels', 'crop': facts.get('alignment', UNKNOWN)}
     if 'normalize' in network:
         rows['normalization (inside `Recognizer`)'] = network['normalize']
@@ -236,7 +238,8 @@ def _evaluation_text(found: Mapping) -> str:
     "What `mfsr_eval` measured, or that there is nothing"
     if not found:
         return 'No test of other identities was added (`mfsr_eval`, then `mfsr_card`).\n'
-    rows, intervals = {}, found['intervals']
+    rows = {}
+    intervals = found['intervals']
     for name, value in found['metrics'].items():
         low, high = intervals.get(name) or (None, None)
         rows[name] = f'{value:.4f}', '' if low is None else f'{low:.4f} to {high:.4f}'

@@ -25,13 +25,17 @@ Axes = Any
 Figure = Any
 
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#882255', '#7F7F7F')
-GOOD, BAD, NEUTRAL = '#1a7f37', '#b3261e', '#7F7F7F'
+GOOD = '#1a7f37'
+BAD = '#b3261e'
+NEUTRAL = '#7F7F7F'
 MARKERS = 'os^Dv<Pp'
 # pixels of a file for each inch: of line drawings, and of sheets of photographs, whose faces
 # have about 100 pixels in an inch
-DPI, PHOTO_DPI = 144, 110
+DPI = 144
+PHOTO_DPI = 110
 # pixels of a page for each inch, and the width of a page in inches
-PAGE_DPI, PAGE_WIDTH = 96, 9.0
+PAGE_DPI = 96
+PAGE_WIDTH = 9.0
 
 STYLE = {
     'figure.dpi': DPI,
@@ -182,7 +186,8 @@ def show(
 
 # %% ../nbs/library/plots.ipynb #p0000016
 # inches between images, and of a line of text
-GAP, TEXT = 0.04, 0.2
+GAP = 0.04
+TEXT = 0.2
 
 
 def _cells(rows: Sequence[Sequence]) -> int:
@@ -224,9 +229,12 @@ def _grid(
     from matplotlib.figure import Figure
 
     left, top, above = margins
-    wide, high = size[0] + GAP, size[1] + GAP + above
-    width, height = left + shape[1] * wide, top + shape[0] * high
-    drawing, axes = Figure(figsize=(width, height)), np.empty(shape, object)
+    wide = size[0] + GAP
+    high = size[1] + GAP + above
+    width = left + shape[1] * wide
+    height = top + shape[0] * high
+    drawing = Figure(figsize=(width, height))
+    axes = np.empty(shape, object)
     for i, j in np.ndindex(shape):
         corner = left + j * wide + GAP / 2, height - top - (i + 1) * high + GAP / 2
         place = np.array([*corner, *size]) / (width, height, width, height)
@@ -341,7 +349,8 @@ def plot_curves(
     **labels,  # of matplotlib's `Axes.set`: xlabel, ylabel, title, xscale, ylim, ...
 ) -> Axes:
     "Named curves; the range of several runs as a band"
-    ax, colors = axes_or_new(ax), colors or palette(curves)
+    ax = axes_or_new(ax)
+    colors = colors or palette(curves)
     for name, values in curves.items():
         runs = np.atleast_2d(np.asarray(values, float))
         runs = np.stack([_smoothed(run) for run in runs]) if smooth else runs
@@ -376,7 +385,8 @@ def plot_bars(
     **labels,  # of matplotlib's `Axes.set`: xlabel, title, xlim, ...
 ) -> Axes:
     "A bar for the mean of each name, dots for the seeds, a gray mark for the reference"
-    ax, colors = axes_or_new(ax, 5.0, _row_height(len(values))), colors or palette(values)
+    ax = axes_or_new(ax, 5.0, _row_height(len(values)))
+    colors = colors or palette(values)
     for i, (name, seeds) in enumerate(values.items()):
         if len(seeds):
             ax.barh(i, np.mean(seeds), color=colors.get(name), alpha=0.5)
@@ -447,7 +457,8 @@ def plot_histograms(
     **labels,  # of matplotlib's `Axes.set`: xlabel, ylabel, title, ...
 ) -> Axes:
     "Histograms over each other, on the same bins"
-    ax, colors = axes_or_new(ax), palette(values)
+    ax = axes_or_new(ax)
+    colors = palette(values)
     if isinstance(bins, int):
         every = np.concatenate([np.ravel(v) for v in values.values()])
         bins = np.linspace(every.min(), every.max(), bins + 1)
@@ -490,7 +501,8 @@ def plot_embedding(
 ) -> Axes:
     "Features in the plane, by identity and domain"
     ax = axes_or_new(ax, 3.0, 3.0)
-    phi, ids = np.asarray(phi), np.asarray(ids)
+    phi = np.asarray(phi)
+    ids = np.asarray(ids)
     dom = np.full(len(ids), FULL) if dom is None else np.asarray(dom)
     colors = np.array(COLORS)[ids % len(COLORS)]
     for domain, marker in _DOMAIN_MARKERS.items():
@@ -517,7 +529,8 @@ def heat_map(
     **labels,  # of matplotlib's `Axes.set`: title, xlabel, ylabel, ...
 ) -> Axes:
     "A matrix as colors"
-    ax, values = axes_or_new(ax), np.asarray(values)
+    ax = axes_or_new(ax)
+    values = np.asarray(values)
     low, high = limits
     look = dict(cmap=cmap, vmin=low, vmax=high, aspect='auto', interpolation='nearest')
     drawn = ax.imshow(values, **look)

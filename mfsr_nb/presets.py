@@ -48,7 +48,8 @@ def _origins(node: yaml.Node, file: YamlFile, keys: tuple = ()) -> dict[tuple, O
         return found
     lines = file.text.splitlines()
     for key_node, value_node in node.value:
-        own, line = (*keys, key_node.value), key_node.start_mark.line
+        own = (*keys, key_node.value)
+        line = key_node.start_mark.line
         comment = lines[line].partition(' #')[2].strip()
         found[own] = Origin(f'{file.path}, line {line + 1}', comment)
         found |= _origins(value_node, file, own)
@@ -130,7 +131,8 @@ def _read_chain(name: str | Path, folder: Path, above: tuple = ()) -> SettingsFi
 
 def _with_changes(file: SettingsFile, changes: Mapping, where: str) -> SettingsFile:
     "The settings with some changes, which come from `where`"
-    origins, todo = dict(file.origins), [((), changes)]
+    origins = dict(file.origins)
+    todo = [((), changes)]
     while todo:
         keys, part = todo.pop()
         for key, value in part.items():
@@ -146,7 +148,8 @@ def _value(text: str) -> Any:
         file = parse_yaml(text, '--set')
     except InputError:
         return text
-    value, node = file.content, file.root
+    value = file.content
+    node = file.root
     # text in quotation marks stays text; the parser in C has '' for others, the one in Python None
     if isinstance(value, str) and not node.style:
         try:
@@ -289,7 +292,8 @@ def preset_difference(
     sets: Sequence[str] = (),  # Values of the first one to change
 ) -> DataFrame:
     "The settings in which two presets differ"
-    table, old = preset_table(name, sets), preset_table(other)
+    table = preset_table(name, sets)
+    old = preset_table(other)
     values = old.value.reindex(table.index.union(old.index, sort=False))
     both = table.reindex(values.index).assign(**{str(other): values})
     same = both.value.map(repr) == both[str(other)].map(repr)

@@ -78,7 +78,9 @@ def plot_det(
     ax: Axes | None = None,  # to draw on
 ) -> Axes:
     "False non-match over false match rate; a cross marks the equal error rate"
-    ax, errors, points = axes_or_new(ax, 4.6, 3.4), [], []
+    ax = axes_or_new(ax, 4.6, 3.4)
+    errors = []
+    points = []
     for name, curve in curves.items():
         rates = np.stack([curve.far, 1 - curve.tar])
         rates = rates[:, ((rates > 0) & (rates < 1)).all(0)]
@@ -123,7 +125,8 @@ def plot_scores(
     ax: Axes | None = None,  # to draw on
 ) -> Axes:
     "Histograms of matched and unmatched scores, with the thresholds of the sets as lines"
-    ax, same = axes_or_new(ax, 4.6, 3.4), np.asarray(same, bool)
+    ax = axes_or_new(ax, 4.6, 3.4)
+    same = np.asarray(same, bool)
     by_match = {'matched': scores[same], 'unmatched': scores[~same]}
     lines = thresholds[np.isfinite(thresholds)]
     labels = dict(xlabel='score', ylabel='pairs', title='scores, and thresholds')

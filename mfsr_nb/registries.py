@@ -164,7 +164,9 @@ def first_problem(
     "The first problem of several, in one line"
     problems = error.errors(include_url=False)
     problem = problems[0]
-    keys, value, kind = _without_tags(problem['loc']), problem['input'], problem['type']
+    keys = _without_tags(problem['loc'])
+    value = problem['input']
+    kind = problem['type']
     nested = problem.get('ctx', {}).get('error')
     if isinstance(nested, NestedProblem):
         return Problem((*keys, *nested.problem.keys), nested.problem.text)
@@ -206,7 +208,8 @@ def options_of(
     "The parameters of a signature as a model; raises `InputError` on one that cannot be an option"
     target = make.__init__ if inspect.isclass(make) else make
     hints = get_type_hints(target, include_extras=True)
-    comments, fields = _comments(make), {}
+    comments = _comments(make)
+    fields = {}
     for parameter in inspect.signature(make).parameters.values():
         is_variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if parameter.name in supplied or is_variable:
@@ -264,7 +267,8 @@ def load_plugin(
 ) -> ModuleType:
     "Import a plugin once; raises `InputError` that names its file and line"
     is_file = spec.endswith('.py')
-    name, spec = spec, str(Path(spec).resolve()) if is_file else spec
+    name = spec
+    spec = str(Path(spec).resolve()) if is_file else spec
     if spec not in _plugins:
         if is_file and not Path(spec).is_file():
             raise InputError(f'plugin {name}: no such file: check the path')
@@ -273,7 +277,8 @@ def load_plugin(
         except InputError as error:
             raise InputError(f'plugin {spec}: {error}') from error
         except Exception as error:
-            place, what = _place_of(error, spec), f'{type(error).__name__}: {error}'
+            place = _place_of(error, spec)
+            what = f'{type(error).__name__}: {error}'
             raise InputError(f'plugin {spec}: {place}: {what}: mend it') from error
     return _plugins[spec]
 
@@ -356,9 +361,14 @@ class Registry(Mapping):
         others: str = '',  # What else they register, such as variants
         **traits,  # Traits and their defaults
     ):
-        self.kind, self.modules, self.supplied, self.traits = kind, modules, supplied, traits
-        self.base, self.reserved = base, tuple(reserved.split())
-        self.shown, self.others = shown.split(), others.split()
+        self.kind = kind
+        self.modules = modules
+        self.supplied = supplied
+        self.traits = traits
+        self.base = base
+        self.reserved = tuple(reserved.split())
+        self.shown = shown.split()
+        self.others = others.split()
         self._methods: dict[str, Method] = {}
         self._loaded = False
 
@@ -494,7 +504,8 @@ def create(
     **supplied,  # What the library passes; a method gets what its signature has
 ) -> Any:
     "What a method makes, or computes, with these options; raises `InputError` as `settings` does"
-    make, options = self[name].make, self.settings(name, values)
+    make = self[name].make
+    options = self.settings(name, values)
     accepted = inspect.signature(make).parameters
     given = {key: value for key, value in supplied.items() if key in accepted}
     own = [key for key in type(options).model_fields if key not in self.base.model_fields]

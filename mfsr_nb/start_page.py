@@ -200,7 +200,8 @@ def _alignment_warnings(files):
     file = files.aligned / LEFT_OUT
     if not file.is_file() or not (files.aligned / 'landmarks.csv').is_file():
         return []
-    n_left_out, n_aligned = len(read_csv(file)), len(read(files.aligned))
+    n_left_out = len(read_csv(file))
+    n_aligned = len(read(files.aligned))
     total = n_left_out + n_aligned
     if n_left_out < _MANY_LEFT_OUT * total:
         return []
@@ -220,7 +221,9 @@ def _result_warnings(files, metrics):
     lists = files.aligned / 'train.csv'
     if not lists.is_file():
         return []
-    losses, held_out, weights = [], [], files.run / 'weights.safetensors'
+    losses = []
+    held_out = []
+    weights = files.run / 'weights.safetensors'
     if weights.is_file():
         losses = open_tensors(weights, 'recognizer')[1]['curves']['loss']
     if metrics:

@@ -22,7 +22,8 @@ def bootstrap_weights(
 ) -> np.ndarray:
     "How often each identity occurs in each resample (times, n_ids), drawn with replacement"
     # An identity that is drawn more than 255 times has a probability below 1e-500.
-    rng, weights = np.random.default_rng(seed), np.empty((times, n_ids), np.uint8)
+    rng = np.random.default_rng(seed)
+    weights = np.empty((times, n_ids), np.uint8)
     for row in weights:
         row[:] = np.bincount(rng.integers(n_ids, size=n_ids), minlength=n_ids)
     return weights
@@ -35,10 +36,12 @@ def bootstrap_means(
 ) -> np.ndarray:
     "Mean of each column in each resample (times, m), eq. 1"
     values = np.asarray(values, np.float64).reshape(len(code), -1)
-    n_ids, dtype = weights.shape[1], np.result_type(weights, np.float32)
+    n_ids = weights.shape[1]
+    dtype = np.result_type(weights, np.float32)
     sums = np.stack([np.bincount(code, column, n_ids) for column in values.T], 1).astype(dtype)
     count = np.bincount(code, minlength=n_ids).astype(dtype)
-    means, rows = [], max(1, 2**24 // n_ids)
+    means = []
+    rows = max(1, 2**24 // n_ids)
     # Weights are small integers; only a block of them is held as floats.
     for i in range(0, len(weights), rows):
         block = weights[i : i + rows].astype(dtype, copy=False)
@@ -163,7 +166,8 @@ def holm(
 ) -> list[float | None]:
     "p-values adjusted for the number of tests, in the order of the claims (eq. 5)"
     tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted, largest = [None] * len(p_values), 0.0
+    adjusted = [None] * len(p_values)
+    largest = 0.0
     for rank, (p, i) in enumerate(tested):
         largest = max(largest, min(1.0, (len(tested) - rank) * p))
         adjusted[i] = largest
@@ -176,7 +180,8 @@ def calibration(
     bins: int = 10,  # Number of bins of equal width
 ) -> pd.DataFrame:
     "One row for each bin that is not empty: mean probability, frequency, number"
-    p, y = np.asarray(p, float).ravel(), np.asarray(y).ravel()
+    p = np.asarray(p, float).ravel()
+    y = np.asarray(y).ravel()
     which = np.minimum((p * bins).astype(int), bins - 1)
     count, sum_p, sum_y = (np.bincount(which, weights, bins) for weights in (None, p, y))
     used = count > 0

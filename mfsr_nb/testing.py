@@ -94,7 +94,8 @@ def captured(
     **kwargs,  # of the call
 ) -> Captured:
     "Run `call` without output"
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         value = call(*args, **kwargs)
     return Captured(value, out.getvalue(), err.getvalue())
@@ -152,7 +153,8 @@ def same(
     b: Any,  # what it must equal
 ) -> bool:
     "Are both equal to the bit, types and shapes included?"
-    a, b = _plain(a), _plain(b)
+    a = _plain(a)
+    b = _plain(b)
     if type(a) is not type(b):
         return False
     if isinstance(a, Mapping):
@@ -181,7 +183,8 @@ def assert_close(
     eps: float = 1e-5,  # largest absolute difference
 ) -> None:
     "Raises `AssertionError` unless shapes are equal and values are within `eps`"
-    first, second = _array(a), _array(b)
+    first = _array(a)
+    second = _array(b)
     assert first.shape == second.shape, f'shapes differ: {first.shape} and {second.shape}'
     gap = np.abs(first - second).max(initial=0.0)
     assert gap <= eps, f'differ by {gap:.3g}, more than {eps:g}'
@@ -280,7 +283,8 @@ def spy_on_steps() -> Any:  # a fastai callback
         order = 1
 
         def before_fit(self):
-            self.moved, self.with_gradient = [], []
+            self.moved = []
+            self.with_gradient = []
             step = self.opt.step
 
             def spied():
@@ -367,7 +371,8 @@ def toy_embeddings(
 ) -> ToyEmbeddings:
     "Random identities, each with some full and masked images around it"
     rng = np.random.default_rng(seed)
-    n_full, n_masked = rng.integers(1, 10, n_ids), rng.integers(1, 6, n_ids)
+    n_full = rng.integers(1, 10, n_ids)
+    n_masked = rng.integers(1, 6, n_ids)
     ids = np.repeat(np.arange(n_ids), n_full + n_masked)
     dom = np.concatenate([[FULL] * f + [MASKED] * m for f, m in zip(n_full, n_masked)])
     x = rng.standard_normal((n_ids, dim))[ids] + noise * rng.standard_normal((len(ids), dim))
@@ -463,7 +468,8 @@ def mask_iou(
     b: np.ndarray,  # bool (..., H, W)
 ) -> Any:  # (...), 0 to 1; NaN where both are empty
     "Intersection over union of regions"
-    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    a = np.asarray(a, bool)
+    b = np.asarray(b, bool)
     with np.errstate(invalid='ignore'):
         return (a & b).sum((-2, -1)) / (a | b).sum((-2, -1))
 

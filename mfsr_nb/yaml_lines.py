@@ -86,7 +86,8 @@ def _find(root: yaml.Node | None, keys: tuple) -> _Place:
     "Where a part stands, as far as it exists"
     if root is None:
         return _Place(0, 0)
-    name, node = root, root
+    name = root
+    node = root
     for key in keys:
         found = _child(node, key)
         if found is None:
@@ -97,7 +98,8 @@ def _find(root: yaml.Node | None, keys: tuple) -> _Place:
 # %% ../nbs/library/01c_yaml_lines.ipynb #a01b0009
 def _repeated_keys(root: yaml.Node | None) -> Iterator[yaml.Node]:
     "Keys that stand a second time in one mapping"
-    todo, visited = [root], set()
+    todo = [root]
+    visited = set()
     while todo:
         node = todo.pop()
         if id(node) in visited or not isinstance(node, yaml.CollectionNode):
@@ -179,7 +181,8 @@ def parse_yaml(
     path: str | Path,  # Where it is from, for messages
 ) -> YamlFile:
     "YAML; raises `InputError` that names file and line of what cannot be read"
-    place, path = str(path), Path(path)
+    place = str(path)
+    path = Path(path)
     try:
         return _load(text, path)
     except InputError:

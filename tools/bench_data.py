@@ -92,14 +92,17 @@ def draw_faces(size: int) -> dict:
     "Drawing faces of one size"
     from mfsr_nb.world.faces import FaceWorld
 
-    world, number = FaceWorld(seed=0, size=size), 32 if size > 200 else 128
-    identities, views = np.arange(number) % 16, np.arange(number) // 16
+    world = FaceWorld(seed=0, size=size)
+    number = 32 if size > 200 else 128
+    identities = np.arange(number) % 16
+    views = np.arange(number) // 16
     masks = [None, 'surgical'] * (number // 2)
     files = [jpeg(image) for image in world.faces(identities, views, masks).image]
 
     ours = partial(world.faces, identities, views, masks)
     seconds = in_turns(ours, partial(decode_each, open_rgb, files))
-    what, against = f'faces drawn at {size} px', 'decoding them from JPEG (Pillow)'
+    what = f'faces drawn at {size} px'
+    against = 'decoding them from JPEG (Pillow)'
     return row(what, against, seconds, number, unit='faces/s')
 
 
@@ -122,7 +125,8 @@ def write_both_layouts(folder: Path, number: int, rng: np.random.Generator) -> l
     "The same JPEGs in identity folders and as RecordIO; returns the paths in the folders"
     from mfsr_nb.data.recordio import write_recordio
 
-    paths, images = [], []
+    paths = []
+    images = []
     for index in range(number):
         coarse = Image.fromarray(rng.integers(0, 256, (14, 14, 3), np.uint8))
         data = jpeg(coarse.resize((112, 112), Image.Resampling.BICUBIC))
@@ -139,9 +143,11 @@ def read_records(folder: Path) -> Rows:
     "Reading in random order from RecordIO against identity folders"
     from mfsr_nb.data.recordio import RecordFile
 
-    rng, number = np.random.default_rng(0), 2000
+    rng = np.random.default_rng(0)
+    number = 2000
     files = write_both_layouts(folder, number, rng)
-    records, order = RecordFile(folder / 'rec'), rng.permutation(number).tolist()
+    records = RecordFile(folder / 'rec')
+    order = rng.permutation(number).tolist()
     keys = records.keys[order].tolist()
     paths = [str(files[index]) for index in order]
     sizes = [path.stat().st_size for path in files]
@@ -211,7 +217,8 @@ class PlainImages:
     "Decodes whole files with Pillow in the training step, one after the other"
 
     def __init__(self, paths: list[str], size: int):
-        self.paths, self.size = list(paths), size
+        self.paths = list(paths)
+        self.size = size
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -247,7 +254,8 @@ def loading() -> Rows:
     from mfsr_nb.recognition.recognizer import training_set
     from mfsr_nb.recognition.train import train_recognizer
 
-    settings, steps = load_preset('mini').recognition, 30
+    settings = load_preset('mini').recognition
+    steps = 30
     size = settings.image_size
     batch = settings.batch.identities * settings.batch.images_per_identity
     schedule = replace(settings.schedule.casia, steps=steps, milestones=())
@@ -290,7 +298,9 @@ class MaskingFolder:
     def __init__(self, folder: Path, number: int):
         from mfsr_nb.world.faces import FaceWorld
 
-        self.source, self.plain, self.folder = folder / 'src', folder / 'plain', folder
+        self.source = folder / 'src'
+        self.plain = folder / 'plain'
+        self.folder = folder
         self.turn = count()
         self.names = [f'{index % 200:03d}/{index}.jpg' for index in range(number)]
         indices = np.arange(number)
@@ -317,7 +327,8 @@ class MaskingFolder:
         import pandas as pd
 
         table = pd.read_csv(self.source / 'landmarks.csv')
-        tables, originals = [table], list(self.names)
+        tables = [table]
+        originals = list(self.names)
         for copy in range(copies):
             tables.append(table.assign(path=f'c{copy}_' + table.path))
             for name in originals:
@@ -401,7 +412,8 @@ def stand_in_generator(size: int) -> object:
     middle = [conv(64, 64) for _ in range(12)]
     layers = [conv(3, 16), conv(16, 32, 2), conv(32, 64, 2), *middle]
     net = nn.Sequential(*layers, nn.ConvTranspose2d(64, 3, 4, 4), nn.Tanh()).eval()
-    net.config, net.translate = dict(size=size), net.forward
+    net.config = dict(size=size)
+    net.translate = net.forward
     return net
 
 
@@ -415,7 +427,10 @@ def translating() -> Rows:
     from mfsr_nb.generators.generated_folder import Translator
     from mfsr_nb.masks.mask_folder import fill_folder
 
-    number, size, batch, turn = 512, 64, 64, count()
+    number = 512
+    size = 64
+    batch = 64
+    turn = count()
     net = stand_in_generator(size)
     with tempfile.TemporaryDirectory() as folder:
         write_faces(Path(folder) / 'src', size, number, identities=64)
@@ -451,7 +466,8 @@ def faces_for_landmarks(number: int) -> tuple[str, list[np.ndarray]]:
     if photographs.is_dir():
         paths = read(photographs).path.sample(number, random_state=0)
         return 'LFW', [open_pixels(path) for path in paths]
-    identities, views = np.arange(number), np.zeros(number, int)
+    identities = np.arange(number)
+    views = np.zeros(number, int)
     return 'drawn', list(FaceWorld(seed=0, size=160).faces(identities, views, None).image)
 
 
@@ -470,7 +486,8 @@ def mtcnn() -> Rows:
 
     number = 192
     source, images = faces_for_landmarks(number)
-    net, other = load_mtcnn('cpu'), facenet_pytorch.MTCNN(keep_all=True, device='cpu')
+    net = load_mtcnn('cpu')
+    other = facenet_pytorch.MTCNN(keep_all=True, device='cpu')
 
     def ours() -> np.ndarray:
         return find_landmarks(images, net)

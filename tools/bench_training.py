@@ -92,7 +92,8 @@ def memory() -> Rows:
         reason = result.stderr.strip().splitlines()[-1]
         sys.exit(f'the search in a million vectors failed: {reason}')
     found = json.loads(result.stdout)
-    added, matrix = found['peak'] - found['held'], 256 * 1_000_000 * 4 / 2**20
+    added = found['peak'] - found['held']
+    matrix = 256 * 1_000_000 * 4 / 2**20
     yield dict(
         what='256 probes x 1,000,000 gallery x 512: memory on top of the embeddings',
         against='the similarity matrix',
@@ -151,7 +152,8 @@ def dense_pair_means(values: np.ndarray, ids: np.ndarray, weights: np.ndarray) -
     "The means of pairs as products of a sparse matrix with all weights"
     from scipy.sparse import coo_matrix
 
-    n_ids, often = weights.shape[1], weights.T.astype(np.float64)
+    n_ids = weights.shape[1]
+    often = weights.T.astype(np.float64)
 
     def weighted_sum(column: np.ndarray) -> np.ndarray:
         by_pair = coo_matrix((column, (ids[:, 0], ids[:, 1])), (n_ids, n_ids)).tocsr()
@@ -179,7 +181,8 @@ def intervals() -> Rows:
     import pandas as pd
 
     against = 'scipy.sparse matrix times all weights'
-    found, rounds = dict(ours=[], theirs=[]), 3
+    found = dict(ours=[], theirs=[])
+    rounds = 3
     for _ in range(rounds):
         for side, measured in found.items():
             measured.append(intervals_of(side))
@@ -187,7 +190,8 @@ def intervals() -> Rows:
     seconds = np.stack([ours.seconds, theirs.seconds], 1)
     what = '1,000 resampled means of 50,000 pairs, 100,000 identities'
     yield row(what, against, seconds, count=1000, unit='resamples/s')
-    report, added = intervals_of('report'), (ours.added.median(), theirs.added.median())
+    report = intervals_of('report')
+    added = (ours.added.median(), theirs.added.median())
     yield dict(
         what='the same: memory beside the weights',
         against=against,
@@ -205,7 +209,8 @@ def intervals() -> Rows:
 
 def random_units(number: int, seed: int) -> np.ndarray:
     "Vectors of unit length (number, 512), made in blocks to need no other memory"
-    rng, x = np.random.default_rng(seed), np.empty((number, 512), np.float32)
+    rng = np.random.default_rng(seed)
+    x = np.empty((number, 512), np.float32)
     for block in np.array_split(x, max(1, number // 10_000)):
         block[:] = unit(rng.standard_normal(block.shape, dtype=np.float32))
     return x
@@ -254,7 +259,8 @@ def gallery() -> Rows:
     "The best six of a million vectors: time and memory, against numpy's full product"
     from mfsr_nb.recognition.nearest import nearest
 
-    vectors, probe = random_units(1_000_000, 0), random_units(256, 1)
+    vectors = random_units(1_000_000, 0)
+    probe = random_units(256, 1)
     against = "numpy's full product and argpartition"
     assert (nearest(probe[:32], vectors).row == numpy_best(probe[:32], vectors, 6)).all()
     for storage in ('float32', 'float16'):
@@ -267,7 +273,8 @@ def gallery() -> Rows:
         what = f'best 6 of 1,000,000 x 512 for 256 probes, exact, {storage}'
         note = f'vectors {stored.nbytes / 2**20:,.0f} MB'
         yield row(what, against, seconds, count=256, unit='probes/s', note=note)
-    ours, theirs = added_memory('ours'), added_memory('theirs')
+    ours = added_memory('ours')
+    theirs = added_memory('theirs')
     yield dict(
         what='the same, float32: memory beside the vectors',
         against=against,
@@ -292,7 +299,9 @@ def recognizer() -> Rows:
     from mfsr_nb.recognition.recognizer import Recognizer
     from mfsr_nb.recognition.train import train_recognizer
 
-    settings, steps, facts = load_preset('mini').recognition, 30, []
+    settings = load_preset('mini').recognition
+    steps = 30
+    facts = []
     size = settings.image_size
     batch = settings.batch.identities * settings.batch.images_per_identity
     table = pd.DataFrame(dict(label=np.repeat(np.arange(64), 8), domain=0))
@@ -307,7 +316,8 @@ def recognizer() -> Rows:
         init=settings.init,
     )
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    x, labels = pixels[:batch], torch.tensor(table.label.to_numpy()[:batch])
+    x = pixels[:batch]
+    labels = torch.tensor(table.label.to_numpy()[:batch])
 
     def bare() -> None:
         for _ in range(steps):
@@ -341,15 +351,18 @@ def dfm_scores() -> dict:
 
     from mfsr_nb.recognition.dfm import fista
 
-    number, beta = 100, 0.4
+    number = 100
+    beta = 0.4
     generator = torch.Generator().manual_seed(0)
 
     def directions(*shape: int) -> torch.Tensor:
         noise = torch.randn(*shape, generator=generator, dtype=torch.double)
         return normalize(noise + 0.7, dim=-1)
 
-    G, p = directions(number, 5, 64), directions(number, 64)
-    A, b = G @ G.mT, 4.1 * torch.einsum('gkd,nd->gnk', G, p)
+    G = directions(number, 5, 64)
+    p = directions(number, 64)
+    A = G @ G.mT
+    b = 4.1 * torch.einsum('gkd,nd->gnk', G, p)
     X = np.linalg.cholesky(A.numpy()).transpose(0, 2, 1)
 
     def lassos() -> None:
@@ -359,9 +372,11 @@ def dfm_scores() -> dict:
             for j in range(number):
                 model.fit(X[i], Y[:, j])
 
-    gram, target = A.float(), b.float()
+    gram = A.float()
+    target = b.float()
     seconds = in_turns(lambda: fista(gram, target, beta), lassos)
-    what, against = 'DFM matching, 5 windows, 100 iterations', 'scikit-learn Lasso, pair by pair'
+    what = 'DFM matching, 5 windows, 100 iterations'
+    against = 'scikit-learn Lasso, pair by pair'
     return row(what, against, seconds, number**2, unit='pairs/s')
 
 
@@ -400,7 +415,10 @@ def partial_faces() -> Rows:
 class DCRStep:
     "A training step of the paper's recognizer: ResNet-50, 32 x 6 images, 10,575 identities"
 
-    n_ids, dim, size, batch = 10575, 512, 112, 192
+    n_ids = 10575
+    dim = 512
+    size = 112
+    batch = 192
 
     def __init__(self):
         import torch
@@ -409,7 +427,8 @@ class DCRStep:
 
         from mfsr_nb.recognition.dcr import DCRLoss
 
-        self.body, self.head = resnet50(weights=None), nn.Linear(self.dim, self.n_ids)
+        self.body = resnet50(weights=None)
+        self.head = nn.Linear(self.dim, self.n_ids)
         self.body.fc = nn.Sequential(
             nn.Linear(2048, self.dim, bias=False), nn.BatchNorm1d(self.dim)
         )
@@ -429,7 +448,8 @@ class DCRStep:
         "One step with Softmax, and with DCR beside it"
         from torch.nn.functional import cross_entropy
 
-        ids, phi = self.ids(), self.body(self.x)
+        ids = self.ids()
+        phi = self.body(self.x)
         loss = cross_entropy(self.head(phi), ids)
         if with_dcr:
             loss = loss + self.loss(phi, ids, self.dom)
@@ -478,7 +498,8 @@ class LargeBatch:
         from mfsr_nb.recognition import losses
         from mfsr_nb.recognition.dcr import DCRLoss
 
-        self.batch, self.losses = batch, losses
+        self.batch = batch
+        self.losses = losses
         self.loss = DCRLoss(batch, self.dim)
         self.ids = torch.arange(batch) // 6
         self.dom = torch.arange(batch) // 3 % 2
@@ -487,7 +508,8 @@ class LargeBatch:
         "One step; `direct` computes every distance exactly, whatever the size"
         import torch
 
-        phi, limit = torch.randn(self.batch, self.dim, requires_grad=True), self.losses.DIRECT_PAIRS
+        phi = torch.randn(self.batch, self.dim, requires_grad=True)
+        limit = self.losses.DIRECT_PAIRS
         try:
             self.losses.DIRECT_PAIRS = self.batch**2 if direct else limit
             self.loss(phi, self.ids, self.dom).backward()
@@ -514,9 +536,14 @@ def diagnostics() -> Rows:
 
     from mfsr_nb.recognition.dcr import DCRLoss, vector_norms
 
-    n_ids, dim, batch = 1_000_000, 512, 192
-    loss, ids = DCRLoss(n_ids, dim), torch.arange(batch) // 6
-    phi, dom, bank = torch.randn(batch, dim), torch.arange(batch) // 3 % 2, loss.bank
+    n_ids = 1_000_000
+    dim = 512
+    batch = 192
+    loss = DCRLoss(n_ids, dim)
+    ids = torch.arange(batch) // 6
+    phi = torch.randn(batch, dim)
+    dom = torch.arange(batch) // 3 % 2
+    bank = loss.bank
     bank.seen.fill_(True)
     loss(phi, ids, dom)
 
@@ -548,19 +575,24 @@ def losses() -> Rows:
     from mfsr_nb.recognition.losses import ArcFace, CosineHead, Triplet
 
     preset = load_preset('paper')
-    batch, dim = preset.recognition.batch, preset.recognition.neck.linear
-    n_ids, against = preset.data.train_sets.casia.identities, 'pytorch-metric-learning'
+    batch = preset.recognition.batch
+    dim = preset.recognition.neck.linear
+    n_ids = preset.data.train_sets.casia.identities
+    against = 'pytorch-metric-learning'
     torch.manual_seed(0)
     ids = torch.arange(batch.identities).repeat_interleave(batch.images_per_identity)
     phi = torch.randn(len(ids), dim, requires_grad=True)
-    head, arcface, other_arcface = CosineHead(dim, n_ids), ArcFace(), other.ArcFaceLoss(n_ids, dim)
+    head = CosineHead(dim, n_ids)
+    arcface = ArcFace()
+    other_arcface = other.ArcFaceLoss(n_ids, dim)
     seconds = in_turns(
         lambda: arcface((phi, head(phi)), ids, None).backward(),
         lambda: other_arcface(phi, ids).backward(),
     )
     what = f'ArcFace, batch {len(ids)}, {n_ids:,} identities'
     yield row(what, against, seconds, len(ids), unit='images/s')
-    triplet, no_logits = Triplet(), torch.zeros(len(ids), batch.identities)
+    triplet = Triplet()
+    no_logits = torch.zeros(len(ids), batch.identities)
     distance = distances.LpDistance(normalize_embeddings=False)
     hardest = miners.BatchHardMiner(distance=distance)
     other_triplet = other.TripletMarginLoss(
@@ -651,7 +683,8 @@ def unet() -> Rows:
 
     world = FaceWorld(seed=0, size=load_preset('mini').segmentation.image_size, framing=LOOSE)
     faces = world.faces(np.arange(64), 0, 'surgical')
-    x, y = torch.as_tensor(faces.image), torch.as_tensor(faces.mask)
+    x = torch.as_tensor(faces.image)
+    y = torch.as_tensor(faces.mask)
     yield from segmentation_speed(x)
     yield augmentation_speed(x, y)
 
@@ -721,7 +754,8 @@ class PlainIAMGAN:
         from torch.nn.functional import cross_entropy
 
         G_FM, G_MF, D_M, D_F, S, C = self.nets
-        fm, mf = G_FM(x), G_MF(y)
+        fm = G_FM(x)
+        mf = G_MF(y)
         with torch.no_grad():
             keep = (S(fm).sigmoid() <= 0.5).float()
         cycle = (G_MF(fm) - x).abs().mean() + (G_FM(mf) - y).abs().mean()
@@ -731,7 +765,8 @@ class PlainIAMGAN:
 
     def critic_loss(self, x: object, y: object, fm: object, mf: object) -> object:
         "The loss of both discriminators"
-        D_M, D_F = self.nets.D_M, self.nets.D_F
+        D_M = self.nets.D_M
+        D_F = self.nets.D_F
         masked = self.lsgan(D_M(y), 1.0) + self.lsgan(D_M(fm.detach()), 0.0)
         full = self.lsgan(D_F(x), 1.0) + self.lsgan(D_F(mf.detach()), 0.0)
         return 0.5 * masked + 0.5 * full
@@ -763,11 +798,9 @@ def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
     from mfsr_nb.recognition.recognizer import Recognizer
 
     preset = load_preset(preset_name)
-    settings, size, net = (
-        with_steps(preset.iamgan, steps),
-        preset.iamgan.image_size,
-        preset.recognition,
-    )
+    settings = with_steps(preset.iamgan, steps)
+    size = preset.iamgan.image_size
+    net = preset.recognition
     recognizer = Recognizer(
         identities,
         net.backbone,
@@ -776,7 +809,8 @@ def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
         pool=net.neck.pool,
         normalize=net.normalize_input,
     )
-    S, C = UNet(preset.segmentation.widths, size).eval(), Classifier(recognizer).eval()
+    S = UNet(preset.segmentation.widths, size).eval()
+    C = Classifier(recognizer).eval()
     dls = gan_dls(random_faces(8, size), random_faces(8, size), np.arange(8), settings)
     dls.train.per_epoch = settings.steps
     learner = gan_learner(dls, IAMGAN(settings, 0, S, C), IAMLoss(settings), settings)
@@ -790,7 +824,8 @@ def iamgan_step(preset_name: str, identities: int, steps: int) -> dict:
         learner.model.n_steps.zero_()
         learner.fit(1)
 
-    batch, plural = settings.batch_size, 's' if steps > 1 else ''
+    batch = settings.batch_size
+    plural = 's' if steps > 1 else ''
     return row(
         f'IAMGAN, nets of {preset_name}, batch {batch} at {size} px, {steps} step{plural}',
         'the same nets in a plain loop',
@@ -813,8 +848,10 @@ class PlainStarGAN:
     def __init__(self, model: object, half: int, critic_steps: int):
         import torch
 
-        self.G, self.D = plain_copy(model.G), plain_copy(model.D)
-        self.g_optimizer, self.d_optimizer = adam([self.G]), adam([self.D])
+        self.G = plain_copy(model.G)
+        self.D = plain_copy(model.D)
+        self.g_optimizer = adam([self.G])
+        self.d_optimizer = adam([self.D])
         self.critic_steps = critic_steps
         self.attribute = torch.arange(2.0).repeat_interleave(half)
 
@@ -872,12 +909,15 @@ def editing() -> Rows:
     from mfsr_nb.presets import load_preset
 
     settings = with_steps(generator_settings(load_preset('mini'), 'stargan'), 5)
-    size, batch, half = settings.image_size, settings.batch_size, settings.batch_size // 2
+    size = settings.image_size
+    batch = settings.batch_size
+    half = settings.batch_size // 2
     faces = random_faces(8, size), random_faces(8, size)
     each = half * settings.n_critic
     dls = gan_dls(*faces, np.arange(8), settings, each=each)
     dls.train.per_epoch = settings.steps
-    model, loss = AttributeGAN(settings), AttributeGANLoss(settings)
+    model = AttributeGAN(settings)
+    loss = AttributeGANLoss(settings)
     learner = gan_learner(dls, model, loss, settings, [Watch()])
     plain = PlainStarGAN(learner.model, half, settings.n_critic)
 
@@ -910,7 +950,8 @@ def ssim_speed() -> Rows:
     from mfsr_nb.masks.generator_report import outside_ssim
     from mfsr_nb.world.faces import FaceWorld
 
-    number, world = 64, FaceWorld(seed=0, size=112)
+    number = 64
+    world = FaceWorld(seed=0, size=112)
     before = world.faces(np.arange(number), 0, None).image
     after = world.faces(np.arange(number), 0, 'cloth').image
     keep = np.ones((number, 112, 112), bool)
@@ -945,7 +986,8 @@ def frechet_speed() -> dict:
     x, y = np.random.default_rng(0).normal(size=(2, 2000, 512))
 
     def theirs() -> float:
-        c, d = np.cov(x.T), np.cov(y.T)
+        c = np.cov(x.T)
+        d = np.cov(y.T)
         root = sqrtm(c @ d).real
         means = ((x.mean(0) - y.mean(0)) ** 2).sum()
         return means + np.trace(c) + np.trace(d) - 2 * np.trace(root)

@@ -112,7 +112,9 @@ class Reader:
     "A reader with a browser who has nothing but the site"
 
     def __init__(self, browser: 'Browser', site: Path, address: str):
-        self.window, self.site, self.address = browser.new_context(), site, address
+        self.window = browser.new_context()
+        self.site = site
+        self.address = address
         # pictures of long pages take a busy machine more than the usual half a minute
         self.window.set_default_timeout(PATIENCE)
 
@@ -181,7 +183,8 @@ class Reader:
 
 def link_finding(link: str, reader: Reader, visits: dict[str, Visit]) -> str | None:
     "What is wrong with a link into the site or into the repository"
-    config, parts = get_config(), urlsplit(link)
+    config = get_config()
+    parts = urlsplit(link)
     repository = f'{config.git_url}/blob/{config.branch}/'
     if link.startswith(repository):
         file = unquote(parts._replace(fragment='').geturl().removeprefix(repository))
@@ -232,7 +235,8 @@ def take_pictures(reader: Reader, names: list[str], chosen: argparse.Namespace) 
 
 def main() -> None:
     "Visit the pages and print the findings; they are the exit code"
-    chosen, site = options(), get_config().doc_path
+    chosen = options()
+    site = get_config().doc_path
     program = find_browser(chosen.browser)
     if program is None or sync_playwright is None:
         lacks = 'Playwright (make browser)' if program else 'Chromium or Chrome'

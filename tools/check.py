@@ -70,7 +70,8 @@ def project_findings(found: list[Notebook]) -> Iterator[str]:
 
 def run_checks(paths: list[Path], whole: bool) -> bool:
     "Print one line for each finding and a summary; True if there is none"
-    start, count = time.time(), 0
+    start = time.time()
+    count = 0
     found = [Notebook(path) for path in paths]
     findings = project_findings(found) if whole else chosen_findings(found)
     for finding in findings:

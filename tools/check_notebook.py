@@ -186,7 +186,8 @@ def check_cells(notebook: Notebook) -> Iterator[str]:
         if not is_exported(cell):
             continue
         body = parsed(cell)
-        lines, limit = len(source(cell).strip().splitlines()), line_limit(body)
+        lines = len(source(cell).strip().splitlines())
+        limit = line_limit(body)
         if lines > limit:
             yield notebook.says(f'exported cell of {lines} lines, more than {limit}', cell)
         run += not all(is_import(statement) for statement in body)

@@ -36,7 +36,8 @@ def test_notebook(
     flags: list[str],  # flags whose cells run too
 ) -> Verdict:
     "One notebook by nbdev's test function; in this module, as IPython takes the name `__main__`"
-    start, errors = time.time(), io.StringIO()
+    start = time.time()
+    errors = io.StringIO()
     with redirect_stderr(errors):
         passed, ran = test_nb(
             Path(path),

@@ -17,10 +17,10 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # short notes that may stand behind code: `# eq. 4`, `# section 3.2`, `# (B, d)`, `# [0, 1]`
 NOTE = re.compile(r'#\s*((eqs?|sec|section|Table|Figure)\b.{0,40}|[\[(].{0,40})$')
-MAX_EXPORTED = 25
-MAX_SHOWN = 15
-MAX_HIDDEN = 25
-MAX_CLASS = 60
+MAX_EXPORTED = 30
+MAX_SHOWN = 20
+MAX_HIDDEN = 30
+MAX_CLASS = 70
 
 
 def below(node: ast.AST) -> Iterator[ast.AST]:
@@ -75,7 +75,27 @@ def nested_conditionals(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, 'a conditional expression in another; write an if statement'
 
 
-TREE_RULES = (assigned_lambdas, stray_walrus, deep_comprehensions, nested_conditionals)
+def parallel_assignments(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    "`a, b = x, y`, unless a value is made of a target, as in `a, b = b, a`"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
+            continue
+        target = node.targets[0]
+        if not isinstance(target, ast.Tuple) or len(target.elts) != len(node.value.elts):
+            continue
+        names = {ast.unparse(name) for name in target.elts}
+        read = {ast.unparse(inner) for inner in below(node.value) if isinstance(inner, ast.expr)}
+        if not names & read:
+            yield node.lineno, 'several assignments in one; write a line for each'
+
+
+TREE_RULES = (
+    assigned_lambdas,
+    stray_walrus,
+    deep_comprehensions,
+    nested_conditionals,
+    parallel_assignments,
+)
 
 
 def docment_lines(tree: ast.AST) -> set[int]:

@@ -102,7 +102,8 @@ def half_of_views(table: pd.DataFrame, names: set[str], first: bool, size: int) 
 def held_out(study: Study, names: set[str]) -> HeldOut:
     "Images of identities that are not trained on; the masks are the world's own"
     size = study.preset.recognition.image_size
-    masked, full = read(study.data('casia_true')), read(study.data('casia'))
+    masked = read(study.data('casia_true'))
+    full = read(study.data('casia'))
     return HeldOut(
         masked=half_of_views(masked, names, first=True, size=size),
         full=half_of_views(full, names, first=True, size=size),
@@ -123,7 +124,8 @@ def trained_faces(
     study: Study, folder: Path, preset: object, method: str, seed: int
 ) -> tuple[Path, dict]:
     "Masks of a generator that is trained here: their folder, and facts about the training"
-    source, faces = study.data('casia'), folder / 'faces'
+    source = study.data('casia')
+    faces = folder / 'faces'
     classifier = study.softmax('casia', seed) if method.startswith('iamgan') else None
     generator, facts = make_generator(
         source,
@@ -211,14 +213,17 @@ class GeneratorSearch:
     "The candidates of generators in one study"
 
     def __init__(self, study: Study, preset: str, seeds: int, candidates: list[GeneratorCandidate]):
-        self.study, self.preset, self.seeds = study, preset, seeds
+        self.study = study
+        self.preset = preset
+        self.seeds = seeds
         self.candidates = candidates
 
     def name(self, candidate: GeneratorCandidate, seed: int) -> str:
         """Names a candidate by its settings and those of its data
 
         Not by the pixels: processors of different kinds draw a few of them differently."""
-        preset, method = preset_with(candidate, self.preset), candidate.method
+        preset = preset_with(candidate, self.preset)
+        method = candidate.method
         own = generator_settings(preset, method) if method in GENERATORS else method
         world = preset.world
         drawn = (world.size, world.seed, world.casia, world.seg, world.wear, DRAWING)
@@ -256,7 +261,9 @@ class GeneratorSearch:
 
     def measure(self, folder: Path, candidate: GeneratorCandidate, seed: int) -> dict:
         "Train a candidate, mask the training faces with it, and measure both"
-        study, preset, method = self.study, preset_with(candidate, self.preset), candidate.method
+        study = self.study
+        preset = preset_with(candidate, self.preset)
+        method = candidate.method
         faces, facts = masked_faces(study, folder, preset, method, seed=seed)
         rates = recognition_rates(study, folder, preset, faces, method=method, seed=seed)
         metrics = {} if method == 'true' else report_metrics(study, preset, faces, seed)

@@ -64,7 +64,8 @@ class Search:
     "The candidates of losses in one study"
 
     def __init__(self, study: Study, candidates: list[LossCandidate], seeds: int):
-        self.study, self.seeds = study, range(seeds)
+        self.study = study
+        self.seeds = range(seeds)
         self.candidates = {candidate.row.name: candidate for candidate in candidates}
         written = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
         self.lines = {line['key']: line for line in written if 'key' in line}
@@ -103,7 +104,8 @@ class Search:
     def run_all(self, jobs: int) -> None:
         "Try every candidate that has no result"
         with exclusive_lock(self.study.dest):
-            done, seconds = journal(self.study), known_seconds(self.study).seconds
+            done = journal(self.study)
+            seconds = known_seconds(self.study).seconds
             run_plan(self.study, self.tasks(), jobs, seconds, self.finished, done)
             keep_seconds(self.study, RESULTS.parent)
 

@@ -78,7 +78,8 @@ def directives(cell: dict) -> dict[str, list[str]]:
 
 def cleaned(text: str) -> str:
     "The text of a notebook as `nbdev_clean` would write it"
-    notebook, config = json.loads(text), get_config()
+    notebook = json.loads(text)
+    config = get_config()
     clean_nb(
         notebook,
         config.clear_all,

@@ -88,7 +88,8 @@ def closed_div(div: Div, style: Style) -> list[str]:
     title = div.title
     heading = re.match(r'#+\s+(.*)', body[0])
     if heading and not title:
-        title, body = heading[1], body[1:]
+        title = heading[1]
+        body = body[1:]
     return style(div.kind, title, body) if div.kind else body
 
 
@@ -106,7 +107,8 @@ def code_fence(line: str, fence: str | None) -> str | None:
 def callouts(text: str, style: Style) -> str:
     "Markdown with its fenced divs resolved; code blocks are left alone"
     # the lowest div stands for the page itself
-    stack, fence = [Div('', '', [])], None
+    stack = [Div('', '', [])]
+    fence = None
     for line in text.split('\n'):
         fence = code_fence(line, fence)
         opening = OPEN_DIV.match(line)
@@ -134,7 +136,8 @@ def without_name_links(text: str) -> str:
     while NESTED_LINK.search(text):
         text = NESTED_LINK.sub(r'[\1\2\3](', text)
     text = PRIVATE_LINK.sub(r'\1', text)
-    lines, fence = [], None
+    lines = []
+    fence = None
     for line in text.split('\n'):
         fence = code_fence(line, fence)
         lines.append(NAME_LINK.sub(r'\1', line) if fence else line)
@@ -143,7 +146,8 @@ def without_name_links(text: str) -> str:
 
 def cell_options(text: str) -> tuple[dict[str, str], str]:
     "Options of a code cell, such as `#| echo: false`, and its code without them"
-    options, lines = {}, text.split('\n')
+    options = {}
+    lines = text.split('\n')
     while lines and (not lines[0].strip() or OPTION.match(lines[0])):
         if found := OPTION.match(lines.pop(0)):
             options[found[1]] = found[2].strip().strip('"')
@@ -306,7 +310,8 @@ def shown_source(cell: NotebookNode) -> str:
 
 def definitions(code: str) -> Iterator[tuple[str, str]]:
     "Name and code of each function and class; what stands behind the last one without a name"
-    lines, start = code.split('\n'), 0
+    lines = code.split('\n')
+    start = 0
     for node in ast.parse(code).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name, '\n'.join(lines[start : node.end_lineno]).strip('\n')
@@ -331,7 +336,8 @@ def each_once(cells: list[NotebookNode]) -> list[NotebookNode]:
         if code := shown_source(cell):
             sources[cell.id] = [*definitions(code)]
     shown = {name for name, _ in chain.from_iterable(sources.values()) if name}
-    heads, result = {}, []
+    heads = {}
+    result = []
     for cell in cells:
         if documented_name(cell) in shown:
             heads[documented_name(cell)] = next(documentation(cell.outputs), '').partition('```')[0]
@@ -434,7 +440,8 @@ class Page:
             tags.append('remove-input')
         if options.get('code-fold') == 'true':
             tags.append('hide-input')
-        cell, shown = new_code_cell(code, outputs=outputs, metadata=dict(tags=tags)), {}
+        cell = new_code_cell(code, outputs=outputs, metadata=dict(tags=tags))
+        shown = {}
         if options.get('fig-alt'):
             shown['image'] = dict(alt=options['fig-alt'])
         if options.get('fig-cap'):
@@ -501,7 +508,8 @@ def social_card(title: str, url: str) -> dict[str, str]:
 
 def write_sources(folder: Path, settings: dict, processed: Path) -> None:
     "What Sphinx reads"
-    config, title = get_config(), settings['website']['title']
+    config = get_config()
+    title = settings['website']['title']
     pages = processed_pages(processed)
     names = {page.path.as_posix(): page.name for page in pages}
     names |= {f'{page.name}.ipynb': page.name for page in pages}
@@ -526,7 +534,8 @@ def write_sources(folder: Path, settings: dict, processed: Path) -> None:
 def build_with_sphinx(settings: dict, processed: Path) -> None:
     "The same site without Quarto"
     with tempfile.TemporaryDirectory() as temporary:
-        sources, html = Path(temporary) / 'sources', Path(temporary) / 'html'
+        sources = Path(temporary) / 'sources'
+        html = Path(temporary) / 'html'
         write_sources(sources, settings, processed)
         sphinx = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html']
         trees = ['-d', f'{temporary}/trees']
@@ -553,7 +562,8 @@ def main() -> None:
     parser.add_argument(
         '--sphinx', action='store_true', help='with Sphinx, even where Quarto is installed'
     )
-    options, settings = parser.parse_args(), site_settings()
+    options = parser.parse_args()
+    settings = site_settings()
     try:
         if shutil.which('quarto') and not options.sphinx:
             build_with_quarto(settings)
@@ -561,7 +571,8 @@ def main() -> None:
             build_with_sphinx(settings, processed_folder())
     except subprocess.CalledProcessError as error:
         sys.exit(f'docs: {Path(error.cmd[0]).name} failed; its messages are above')
-    lost, site = lost_pages(), get_config().doc_path
+    lost = lost_pages()
+    site = get_config().doc_path
     for path in lost:
         print(f'{path}: has no page in {site.name}')
     pages = len(list(site.rglob('*.html')))

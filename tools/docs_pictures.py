@@ -11,7 +11,8 @@ from common import NBS, get_config, write
 from mfsr_nb import FaceWorld
 
 # a card of 1200 x 630 pixels is what social networks show
-CARD, DPI = (12, 6.3), 100
+CARD = (12, 6.3)
+DPI = 100
 IDENTITIES = (0, 1, 2, 3, 4, 5)
 MASKS = (None, 'surgical')
 

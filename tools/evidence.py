@@ -61,7 +61,8 @@ def run_tasks(study: Study, tasks: dict[str, Task], jobs: int) -> None:
     "Compute tasks, and add what they make to the registry"
     with exclusive_lock(study.dest):
         collected = Collector(study, tasks, RESULTS, say=print)
-        seconds, found = seconds_of(study), collected.noted
+        seconds = seconds_of(study)
+        found = collected.noted
         run_plan(study, tasks, jobs, seconds, collected.finished, found)
         keep_seconds(study, RESULTS)
 

@@ -187,7 +187,8 @@ def arguments() -> argparse.Namespace:
     "The command line; ends with a message on an unknown name"
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    kinds, commands = ', '.join(FAULTS), ', '.join(CASES)
+    kinds = ', '.join(FAULTS)
+    commands = ', '.join(CASES)
     add('--only', action='append', default=[], metavar='KIND', help=f'repeatable; of: {kinds}')
     add('--commands', action='append', default=[], metavar='NAME', help=f'of: {commands}')
     add('--tries', type=int, default=0, metavar='N', help='at most N tries of each kind')

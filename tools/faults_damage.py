@@ -48,7 +48,8 @@ def vanished_image(lab: Lab, case: str, tries: int, rng: random.Random) -> Itera
         if case == 'mfsr_enroll':
             folder = Path(lab.references['mfsr_world'].folder, 'mfsr_rec')
             images = sorted(folder.rglob('*.jpg'))
-        first, victim = images[0], rng.choice(images[len(images) // 2 :])
+        first = images[0]
+        victim = rng.choice(images[len(images) // 2 :])
         dest = lab.fresh()
         with restored(victim):
             env = dict(MFSR_FAULT_FIRST='/'.join(first.parts[-3:]), MFSR_FAULT_VICTIM=str(victim))
@@ -104,7 +105,8 @@ def other_face(path: Path, other: Path) -> None:
 def exchanged(lab: Lab, case: str, rng: random.Random, prepare: Callable) -> Outcome:
     "One picture of the data is exchanged for that of another person; old results must not pass"
     images = faces(lab)
-    victim, other = rng.choice(images[:8]), rng.choice(images[-8:])
+    victim = rng.choice(images[:8])
+    other = rng.choice(images[-8:])
     dest = prepare(lab, case)
     with restored(victim):
         other_face(victim, other)
@@ -147,7 +149,8 @@ def changed_picture(lab: Lab, case: str, tries: int, rng: random.Random) -> Iter
 
 def noticed(lab: Lab, case: str, dest: Path, done: object, may_refuse: bool = True) -> Outcome:
     "The outcome of a command that should mend a result, or refuse it in one line"
-    first, identical = done, lab.is_identical(case, dest, done)
+    first = done
+    identical = lab.is_identical(case, dest, done)
     if may_refuse and done.code not in (0, None) and not done.is_traceback:
         # its remedy: the result is computed again
         shutil.rmtree(dest, ignore_errors=True)
@@ -162,7 +165,8 @@ def interrupted(lab: Lab, case: str) -> Path:
     checkpoint = kept / 'checkpoint.safetensors'
     if not checkpoint.is_file():
         shutil.rmtree(kept, ignore_errors=True)
-        run, written = lab.start(case, kept), set()
+        run = lab.start(case, kept)
+        written = set()
         while run.is_alive() and len(written) < 4:
             if checkpoint.is_file():
                 written.add(checkpoint.stat().st_mtime_ns)
@@ -271,7 +275,8 @@ def with_other_version(value: object) -> object:
 
 def write_header(path: Path, header: dict) -> None:
     "Replace the header of this project in a safetensors file; the tensors stay"
-    data, end = path.read_bytes(), header_end(path)
+    data = path.read_bytes()
+    end = header_end(path)
     about = json.loads(data[8:end])
     about['__metadata__']['mfsr_nb'] = json.dumps(header)
     text = json.dumps(about).encode()
@@ -316,7 +321,8 @@ def fresh_option(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterato
         done = lab.run(case, dest, more=('--fresh',))
         written = all(path.stat().st_mtime_ns != time for path, time in before.items())
         identical = lab.is_identical(case, dest, done) and written
-        left, said = lab.left_behind(case, dest), lab.short(done.line) if done.code else ''
+        left = lab.left_behind(case, dest)
+        said = lab.short(done.line) if done.code else ''
         yield Outcome(identical, done.is_traceback, left, said)
 
 

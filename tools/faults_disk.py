@@ -153,7 +153,8 @@ def without_flock(number: int) -> Callable:
 
     def trial(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterator[Outcome]:
         for _ in range(tries):
-            dest, env = lab.fresh(), dict(MFSR_FAULT_FLOCK=str(number))
+            dest = lab.fresh()
+            env = dict(MFSR_FAULT_FLOCK=str(number))
             # a killed run must not hold its lock for ever
             run = lab.start(case, dest, **env)
             while run.is_alive() and run.seconds() < 0.97 * lab.references[case].begin:
@@ -162,7 +163,8 @@ def without_flock(number: int) -> Callable:
             run.wait(lab.limit(case))
             run.clean()
             done = lab.run(case, dest, **env)
-            identical, left = lab.is_identical(case, dest, done), lab.left_behind(case, dest)
+            identical = lab.is_identical(case, dest, done)
+            left = lab.left_behind(case, dest)
             said = lab.short(done.line) if done.code else ''
             yield Outcome(identical, done.is_traceback, left, said)
 

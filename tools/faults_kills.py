@@ -95,7 +95,9 @@ def kills_of_one_run(
     lab: Lab, case: str, who: list[str], first: int, rng: random.Random
 ) -> Iterator[Outcome]:
     "Several kills, one after the other, and the outcome of the run that came through"
-    dest, hits, done = lab.fresh(), [], None
+    dest = lab.fresh()
+    hits = []
+    done = None
     for i, target in enumerate(who):
         moment = MOMENTS[(first + i) % len(MOMENTS)]
         hit, done = kill_once(lab, case, dest, target, moment=moment, rng=rng)
@@ -108,17 +110,20 @@ def kills_of_one_run(
             # later kills would find the result, whenever they hit
             break
     done = done or lab.run(case, dest)
-    identical, files = lab.is_identical(case, dest, done), lab.left_behind(case, dest)
+    identical = lab.is_identical(case, dest, done)
+    files = lab.left_behind(case, dest)
     for hit in hits:
         message = hit.done or done
-        left, files = hit.left + files, 0
+        left = hit.left + files
+        files = 0
         said = lab.short(message.line) if message.code else ''
         yield Outcome(identical, message.is_traceback, left, said=said, phase=hit.phase)
 
 
 def kills(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterator[Outcome]:
     "SIGKILL at random moments"
-    hit, misses = 0, 0
+    hit = 0
+    misses = 0
     while hit < tries and misses <= tries:
         who = [turns(case)[(hit + i) % len(turns(case))] for i in range(KILLS_IN_A_ROW)]
         before = hit
@@ -130,7 +135,8 @@ def kills(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterator[Outco
 
 def worker_kills(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterator[Outcome]:
     "SIGKILL of one worker: its share is done again, or one line says what to do"
-    hit, misses = 0, 0
+    hit = 0
+    misses = 0
     while hit < tries and misses <= 2 * tries:
         dest = lab.fresh()
         found, done = kill_once(lab, case, dest, 'child', moment='work', rng=rng)
@@ -140,6 +146,7 @@ def worker_kills(lab: Lab, case: str, tries: int, rng: random.Random) -> Iterato
         hit += 1
         first = found.done
         done = first if first.code == 0 else lab.run(case, dest)
-        identical, left = lab.is_identical(case, dest, done), lab.left_behind(case, dest)
+        identical = lab.is_identical(case, dest, done)
+        left = lab.left_behind(case, dest)
         said = lab.short(first.line) if first.code else ''
         yield Outcome(identical, first.is_traceback, found.left + left, said, found.phase)

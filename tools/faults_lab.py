@@ -243,13 +243,17 @@ class Lab:
         self.run(case, self.fresh())
         dest = self.folder / place_name(case)
         shutil.rmtree(dest, ignore_errors=True)
-        start, begin, seconds, first = time.time(), 0.0, 0.0, 0.0
+        start = time.time()
+        begin = 0.0
+        seconds = 0.0
+        first = 0.0
         run = self.start(case, dest)
         while run.is_alive():
             # an ended process uses none
             seconds = max(seconds, run.seconds())
             if not begin and dest.is_dir() and compare.files(dest):
-                begin, first = seconds, time.time()
+                begin = seconds
+                first = time.time()
             time.sleep(0.1)
         done = run.wait(self.limit(case))
         if done.code:

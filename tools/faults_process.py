@@ -97,7 +97,8 @@ class Run:
 
     def members(self) -> list[Process]:
         "Its living processes: of its session, and whatever they have started"
-        found, parents = [], {self.pid}
+        found = []
+        parents = {self.pid}
         for process in map(read_process, numbers(self.others)):
             if process is None:
                 continue

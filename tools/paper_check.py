@@ -88,7 +88,9 @@ def world_settings(size: int, people: int, images: int) -> object:
 
 def write_sets(folder: Path, people: int, images: int) -> DataSets:
     "Draw the data sets, unless that was done before"
-    aligned, raw, casia = folder / 'aligned', folder / 'raw', folder / 'casia'
+    aligned = folder / 'aligned'
+    raw = folder / 'raw'
+    casia = folder / 'casia'
     write_world(aligned, world_settings(112, people, images), ['casia'], 0)
     parts = ['vggface2', 'mfsr_rec', 'mfsr_seg']
     write_world(raw, world_settings(160, people, images), parts, 0)
@@ -212,7 +214,8 @@ def generator_wanted(preset: object, method: str) -> dict:
 
 def wanted(preset: object, kind: str, config: dict) -> dict:
     "The paper's settings of a network"
-    own, losses = preset.recognition, preset.losses
+    own = preset.recognition
+    losses = preset.losses
     base = dict(name=own.backbone, size=own.image_size)
     if kind == 'recognizer':
         neck = dict(dim=own.neck.linear, pool=own.neck.pool)
@@ -264,10 +267,12 @@ class Check:
     "The whole check in one folder"
 
     def __init__(self, options: argparse.Namespace, folder: Path):
-        self.options, self.folder = options, folder
+        self.options = options
+        self.folder = folder
         self.runner = Runner(folder, random_weights=not options.imagenet)
         self.sets = write_sets(folder, options.people, options.images)
-        self.study, self.results = folder / STUDIES[0], folder / 'results'
+        self.study = folder / STUDIES[0]
+        self.results = folder / 'results'
 
     def arguments(self, preset: str | Path, train: Path, names: str, study: Path) -> list:
         "Arguments of a reproduction"
@@ -325,12 +330,14 @@ class Check:
 
     def other_data(self) -> None:
         "A row on VGGFace2"
-        row, study = 'table1/vggface2/Softmax', self.folder / STUDIES[1]
+        row = 'table1/vggface2/Softmax'
+        study = self.folder / STUDIES[1]
         self.runner.succeed(self.arguments('paper', self.sets.vggface2, row, study))
 
     def attribute_gans(self) -> None:
         "The attribute GANs, with smaller batches"
-        names, batch = self.options.editors, dict(batch_size=self.options.batch)
+        names = self.options.editors
+        batch = dict(batch_size=self.options.batch)
         if not names:
             return
         preset = dict(base='paper', generators={name.lower(): batch for name in names})
@@ -344,7 +351,9 @@ class Check:
         "The registry holds every row, and nothing else"
         runs = read_runs(self.results)
         generated = [f'Softmax+{name}' for name in self.options.editors]
-        names, expected, found = {*ROWS, VGGFACE2_ROW, *generated}, set(), set()
+        names = {*ROWS, VGGFACE2_ROW, *generated}
+        expected = set()
+        found = set()
         for row in rows():
             if row.name in names:
                 expected.update(row.cells)
@@ -359,7 +368,9 @@ class Check:
 
     def summary(self, runs: list[dict]) -> None:
         "Print the networks, and what their tasks took"
-        preset, tables, tasks = load_preset('paper'), [], []
+        preset = load_preset('paper')
+        tables = []
+        tasks = []
         for name in STUDIES:
             tables.append(trained(self.folder / name, preset))
             tasks += journal(self.folder / name)

@@ -117,7 +117,9 @@ class Meter(Callback):
     order = 30
 
     def __init__(self, machine: Machine):
-        self.machine, self.flop, self.seconds = machine, None, []
+        self.machine = machine
+        self.flop = None
+        self.seconds = []
         # steps of a GPU that are not timed
         self.warm_up = 3
 
@@ -137,7 +139,8 @@ class Meter(Callback):
 
     def after_batch(self) -> None:
         "Read clock and counter; raises `Enough` at the end"
-        took, first = self.clock() - self.begin, self.flop is None
+        took = self.clock() - self.begin
+        first = self.flop is None
         if first:
             self.count.__exit__(None, None, None)
             self.flop = self.count.get_total_flops()
@@ -234,7 +237,8 @@ def long_schedule(preset: object, steps: int) -> object:
 
 def measure_recognizer(machine: Machine, preset: object, loss: str) -> Measured:
     "A training step of a recognizer"
-    own, each = preset.recognition, preset.recognition.batch.images_per_identity
+    own = preset.recognition
+    each = preset.recognition.batch.images_per_identity
     batch = measured_batch(machine, preset, own.batch.identities * each, least=2 * each)
     name, _, late = loss.partition(', ')
     small = load_preset(
@@ -282,7 +286,8 @@ def measure_gan(machine: Machine, preset: object, name: str) -> Measured:
     change = dict(batch_size=batch)
     changes = dict(iamgan=change) if name == 'iamgan' else dict(generators={name: change})
     own = with_steps(generator_settings(load_preset(preset.name, **changes), name), 3000)
-    size, labels = own.image_size, np.arange(16)
+    size = own.image_size
+    labels = np.arange(16)
     images = RandomImages(16, size), RandomImages(16, size)
     if name != 'iamgan':
         train = partial(GENERATORS[name].make, *images, labels, section=own)
@@ -334,7 +339,9 @@ def measure_decoding(preset: object) -> list[float]:
     coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (14, 14, 3), np.uint8))
     file = io.BytesIO()
     coarse.resize((112, 112)).save(file, 'JPEG', quality=95)
-    data, number, found = file.getvalue(), 100, []
+    data = file.getvalue()
+    number = 100
+    found = []
     for _ in range(5):
         start = time.process_time()
         for _ in range(number):
@@ -372,7 +379,8 @@ def step_counter() -> torch.Tensor:
 def count_inference(preset: object, what: str) -> Counted:
     "An image through a network"
     _, function, size = inference_function(preset, what)
-    x, seen = inference_input(what, 1, size), counter()
+    x = inference_input(what, 1, size)
+    seen = counter()
     with torch.no_grad(), seen:
         function(x)
     return Counted(1, seen.get_total_flops())
@@ -399,7 +407,8 @@ def count_recognizer(preset: object, loss: str) -> Counted:
     name, _, late = loss.partition(', ')
     batch = own.batch.identities * own.batch.images_per_identity
     x = torch.zeros(batch, own.image_size, own.image_size, 3, dtype=torch.uint8)
-    net, seen = recognition_net(preset, name).train(), counter()
+    net = recognition_net(preset, name).train()
+    seen = counter()
     net.n_steps = step_counter()
     if name == 'dfm':
         net.start = 0 if late else 1
@@ -417,7 +426,8 @@ def count_recognizer(preset: object, loss: str) -> Counted:
 
 def count_segmenter(preset: object) -> Counted:
     "A training step of S"
-    own, seen = preset.segmentation, counter()
+    own = preset.segmentation
+    seen = counter()
     net = UNet(own.widths, own.image_size).train()
     x = inference_input('mask', own.batch_size, own.image_size)
     with seen:
@@ -438,9 +448,12 @@ def gan_and_loss(preset: object, name: str, own: object) -> tuple[torch.nn.Modul
 
 def count_phases(model: torch.nn.Module, loss: object, x: torch.Tensor) -> int:
     "The arithmetic of all phases of a step"
-    ids, outputs, flop = torch.zeros(len(x), dtype=torch.long), {}, 0
+    ids = torch.zeros(len(x), dtype=torch.long)
+    outputs = {}
+    flop = 0
     # full and masked faces; without numbers they are the same
-    full, masked = x, x.clone()
+    full = x
+    masked = x.clone()
     for number, phase in enumerate(model.phases):
         model.requires_grad_(False)
         for net in model.nets(phase):
@@ -579,7 +592,9 @@ class Images(NamedTuple):
 
 def image_counts(preset: object) -> Images:
     "How many images there are"
-    world, data, sets = preset.world, preset.data, ('casia', 'vggface2')
+    world = preset.world
+    data = preset.data
+    sets = ('casia', 'vggface2')
     if world is None:
         train = {name: getattr(data.train_sets, name).images for name in sets}
         return Images(train, data.mfsr_rec.images, data.mfsr_seg.images)
@@ -648,7 +663,8 @@ def study_of(preset: object) -> SimpleNamespace:
 
 def needed_by(tasks: dict, run: str) -> set[str]:
     "All tasks that a run needs, itself included"
-    seen, stack = set(), [run]
+    seen = set()
+    stack = [run]
     while stack:
         name = stack.pop()
         seen.add(name)
@@ -716,7 +732,8 @@ def decoding_facts(preset: object) -> dict:
 
 def project(options: argparse.Namespace, machine: Machine, name: str) -> dict:
     "Count and measure a preset, and write its entry after each step"
-    preset, projection = load_preset(name), load_json(PROJECTION, dict(presets={}))
+    preset = load_preset(name)
+    projection = load_json(PROJECTION, dict(presets={}))
     projection['rates'] = list(RATES)
     entry = earlier(projection, name, machine_facts(machine), options.keep)
     projection['presets'][name] = entry

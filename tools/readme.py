@@ -100,7 +100,9 @@ class Page:
     "A notebook on its way to Markdown in the file `out`"
 
     def __init__(self, path: Path, out: Path):
-        self.path, self.out, self.images = path, out, {}
+        self.path = path
+        self.out = out
+        self.images = {}
         self.cells = json.loads(path.read_text(encoding='utf-8'))['cells']
 
     def link(self, target: str) -> str:

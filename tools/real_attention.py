@@ -38,7 +38,8 @@ def models_of(study: Study, seed: int) -> dict[str, Recognizer]:
 def mean_maps(study: Study, models: Mapping[str, Recognizer]) -> dict[str, list]:
     "The mean activation map of the aligned probes, for each network, per mille of its sum"
     table, pixels, _ = study.test_set()
-    probes, found = probe_rows(table), {}
+    probes = probe_rows(table)
+    found = {}
     for name, model in models.items():
         search = search_gallery(model, table, pixels, 1, 'sum')
         maps = activation(model, pixels[probes], references(search, table, 'own'))
@@ -57,7 +58,8 @@ def main() -> None:
     torch.set_num_threads(1)
     train = dict(casia=given.train)
     study = Study(PRESET, given.dest, train=train, test=given.test, kind='photos')
-    test, segmenter = study.test_set(), load_unet(find_released(SEGMENTATION))
+    test = study.test_set()
+    segmenter = load_unet(find_released(SEGMENTATION))
     for number, seed in enumerate(seed_list(given.seeds)):
         models = models_of(study, seed)
         facts = dict(preset=PRESET, kind=study.kind, seed=seed, **study.code)

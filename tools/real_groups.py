@@ -31,7 +31,9 @@ GROUPS = dict(
     tone=dict(light=0.1, middle=0.45, dark=0.85),
     age=dict(young=0.1, middle=0.5, old=0.95),
 )
-SEED, PEOPLE, SIZE = 25, 150, 176
+SEED = 25
+PEOPLE = 150
+SIZE = 176
 # photographs of each person: two without a mask, one with
 VIEWS = (FULL, FULL, MASKED)
 # share of all impostor pairs of a trait that are accepted
@@ -55,7 +57,8 @@ def draw_group(size: int, **change: float) -> Drawn:
     masks = []
     for person, kind in zip(identity, domain):
         masks.append(world.masks[person % len(world.masks)] if kind == MASKED else None)
-    faces, crops = world.faces(identity, view, masks, **change), []
+    faces = world.faces(identity, view, masks, **change)
+    crops = []
     for image, points in zip(faces.image, faces.landmarks):
         crop, _ = align(Image.fromarray(image), points, size, repeat=True, template='dlib')
         crops.append(np.asarray(crop))
@@ -75,7 +78,8 @@ class Scores(NamedTuple):
 def scores_of(phi: np.ndarray, group: Drawn, domain: int) -> Scores:
     "A group's searches"
     phi = phi / np.linalg.norm(phi, axis=1, keepdims=True)
-    probe, full = np.flatnonzero(group.domain == domain), np.flatnonzero(group.domain == FULL)
+    probe = np.flatnonzero(group.domain == domain)
+    full = np.flatnonzero(group.domain == FULL)
     values = phi[probe] @ phi[full].T
     is_person = group.identity[probe][:, None] == group.identity[full]
     itself = probe[:, None] == full
@@ -125,7 +129,8 @@ def main() -> None:
     for words in given.weights:
         name, _, file = words.partition('=')
         networks[name] = load_recognizer(file)
-    size, records = networks['untouched'].config['size'], []
+    size = networks['untouched'].config['size']
+    records = []
     for trait, values in GROUPS.items():
         groups = {}
         for name, value in values.items():

@@ -149,7 +149,8 @@ class Probes(NamedTuple):
 
 def searched(phi: np.ndarray, table: pd.DataFrame, domain: int) -> dict:
     "Rank-1, Rank-10 and mAP of probes of a domain among full faces, percent"
-    identity, full = table.identity.to_numpy(), (table.domain == FULL).to_numpy()
+    identity = table.identity.to_numpy()
+    full = (table.domain == FULL).to_numpy()
     if domain == FULL:
         found = retrieval(phi[full], identity[full])
     else:
@@ -212,7 +213,8 @@ class Search:
 
     def train(self, chosen: Mapping, seed: int = 0) -> tuple[Recognizer, Any, float]:
         "A network by a recipe, its start, and seconds"
-        begin, steps = time.time(), chosen['steps']
+        begin = time.time()
+        steps = chosen['steps']
         table, maps, phi = self.some(chosen.get('copies', 4))
         full, masked = chosen.get('mix', (2, 2))
         r = changed(

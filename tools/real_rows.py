@@ -67,7 +67,8 @@ class PhotoStudy(Study):
 
     def _faces(self, row: Row, copy: int) -> Path:
         "Folder of a masked copy of all training faces, made if it is not there"
-        weights, segmenter = self.generator_file(row), find_released(SEGMENTATION)
+        weights = self.generator_file(row)
+        segmenter = find_released(SEGMENTATION)
         name = f'{row.masks}-{weights_hash(weights)}-{copy}'
         folder = self.dest / 'generated' / row.train / name
         with self.alone(folder):
@@ -78,7 +79,8 @@ class PhotoStudy(Study):
 
     def generated(self, row: Row, seed: int) -> tuple[Path, dict]:
         "The first masked copy, and facts about the generator; the same for all seeds"
-        weights, faces = self.generator_file(row), self._faces(row, 0)
+        weights = self.generator_file(row)
+        faces = self._faces(row, 0)
         return faces, dict(folder=weights.parent.name, faces=faces.name)
 
     def training_table(self, row: Row, seed: int = 0) -> pd.DataFrame:
@@ -116,7 +118,8 @@ def renamed_rows() -> Iterator[Row]:
 
 def add_untouched(study: Study) -> None:
     "Lines of the network as it is, and of its features without the means of the domains"
-    name, recognition = 'dlib', study.preset.recognition
+    name = 'dlib'
+    recognition = study.preset.recognition
     network = pretrained.open_recognizer(name)
     table = study.training_table(next(kp_syn_rows()))
     # they are only decoded if there are no maps yet
@@ -140,8 +143,10 @@ def kp_syn_rows() -> Iterator[Row]:
 
 def append_line(study: Study, title: str, features: Any, weights: str) -> None:
     "Add the line of features that nobody trained, unless it is there"
-    begin, test = time.time(), study.test_set().table
-    config, data = config_hash(title, weights), config_hash(fingerprint(test))
+    begin = time.time()
+    test = study.test_set().table
+    config = config_hash(title, weights)
+    data = config_hash(fingerprint(test))
     name = f'{PRESET}/{study.kind}/{title.replace(", ", "-")}-0-{config_hash(config, data)[:6]}'
     if any(run['id'] == name for run in read_runs(study.dest)):
         return

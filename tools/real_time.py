@@ -54,7 +54,8 @@ def command_lines(copies: int) -> Iterator[tuple[str, list[str]]]:
 
 def timed(words: list[str]) -> dict:
     "Run a command; its seconds on the clock, and of processors"
-    begin, before = time.perf_counter(), os.times()
+    begin = time.perf_counter()
+    before = os.times()
     load_commands()[words[0]].call(words[1:])
     used = sum(os.times()[:4]) - sum(before[:4])
     return dict(seconds=round(time.perf_counter() - begin, 1), processor=round(used, 1))
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument('--each', type=int, default=6, help='photographs of each person')
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
-    source, back = given.photos.resolve(), Path.cwd()
+    source = given.photos.resolve()
+    back = Path.cwd()
     tuning = load_preset('photos-pretrained').recognition.fine_tuning
     with tempfile.TemporaryDirectory() as folder:
         os.environ['MFSR_CACHE'] = f'{folder}/cache'

@@ -53,7 +53,8 @@ from mfsr_nb.world.wearing import WEARING
 # the preset of the drawn faces that a generator for photographs starts from
 START = 'long-photos-start'
 # a generator with a code begins with the released one without
-WITH_CODE, WITHOUT_CODE = 'iamgan_z', 'iamgan'
+WITH_CODE = 'iamgan_z'
+WITHOUT_CODE = 'iamgan'
 # every so many photographs get a drawn mask, for generators to learn from
 DRAWN_EVERY = 3
 # a preset for each kind of faces and size
@@ -167,10 +168,13 @@ def segmenter_report(S: UNet, held: list[Path], tests: list[Path]) -> dict:
 
 def release_segmenter(study: Study, name: Name, options: argparse.Namespace, command: str) -> None:
     "S and its accuracy on images that were held out of its training"
-    data, terms, own = [study.data('mfsr_seg'), study.data('mfsr_wear')], OPEN, study.segmenter
+    data = [study.data('mfsr_seg'), study.data('mfsr_wear')]
+    terms = OPEN
+    own = study.segmenter
     if name.data == 'photos':
         work = options.dest / PRESETS[name.data, name.size]
-        own, terms = partial(photos_segmenter, study, options.faces, work), RESEARCH
+        own = partial(photos_segmenter, study, options.faces, work)
+        terms = RESEARCH
         data.append(work / 'drawn')
     path = write_half(own(), name, command)
     report = segmenter_report(load_unet(path), data, options.test)
@@ -181,7 +185,8 @@ def release_segmenter(study: Study, name: Name, options: argparse.Namespace, com
 
 def report_on(path: Path, sources: Sources, preset: Preset, work: Path) -> dict:
     "The report of released weights on faces that are masked with them"
-    generator, size = load_generator(path), preset.iamgan.image_size
+    generator = load_generator(path)
+    size = preset.iamgan.image_size
     # other weights make other faces
     faces = work / f'faces-{path.parent.name}-{weights_hash(path)[:6]}'
     method = generator.config['method']
@@ -228,7 +233,8 @@ def with_drawn_masks(faces: Path, masked: Path, work: Path) -> Path:
 
     What differs between the two kinds of photographs, such as sharpness and tone, is then no sign
     of a mask, and generators learn opaque ones."""
-    drawn, both = work / 'drawn', work / 'masked'
+    drawn = work / 'drawn'
+    both = work / 'masked'
     mask_folder(faces, drawn, 'kp_syn', skip_bad=True)
     files = [*unpaired_masked_table(masked).path]
     every = sorted((drawn / 'images').rglob('*.jpg'))
@@ -244,7 +250,8 @@ def with_drawn_masks(faces: Path, masked: Path, work: Path) -> Path:
 def trained_judge(faces: Path, work: Path, preset: Preset) -> Path:
     "A recognizer of the photographs with another seed than that of a generator's classifier"
     table = training_set(faces, None)
-    recognition, folder = preset.recognition, work / 'judge'
+    recognition = preset.recognition
+    folder = work / 'judge'
     _, pixels, _ = load_pixels(table, recognition.image_size)
     how = dict(schedule=recognition.schedule.casia, seed=1, desc='judge')
     train_recognizer(table, pixels, folder, recognition, **how)
@@ -263,7 +270,8 @@ def released_start(name: Name) -> Path | None:
 
 def release_world_generator(study: Study, name: Name, command: str) -> None:
     "Train a generator on drawn faces, and release it"
-    full, masked = study.data('casia'), study.data('mfsr_seg')
+    full = study.data('casia')
+    masked = study.data('mfsr_seg')
     S = find_released(SEGMENTATION, name.data)
     how = dict(C=study.softmax('casia', 0)) if name.method.startswith('iamgan') else {}
     start = released_start(name)
@@ -278,7 +286,8 @@ def release_photos_generator(
     study: Study, name: Name, options: argparse.Namespace, command: str
 ) -> None:
     "Train a generator on drawn faces and then on photographs, and release it"
-    preset, S = preset_of(name), find_released(SEGMENTATION, name.data)
+    preset = preset_of(name)
+    S = find_released(SEGMENTATION, name.data)
     work = options.dest / f'{preset.name}-{name.size}'
     start = released_start(name) or start_weights(study, work, name)
     masked = with_drawn_masks(options.faces, options.masked, work)

@@ -49,7 +49,8 @@ class FlaggedClient(NotebookClient):
         "Execute a cell from empty outputs, and remember it for messages"
         if self.skipped(cell):
             return cell
-        self.cell, cell.outputs = cell, []
+        self.cell = cell
+        cell.outputs = []
         return await super().async_execute_cell(cell, *args, **kwargs)
 
 
@@ -171,7 +172,8 @@ def executed(
 
 def render(path: Path, flags: list[str], timeout: int) -> str:
     "Execute one notebook and save it unless something is wrong; returns what happened"
-    start, before = time.time(), path.read_bytes()
+    start = time.time()
+    before = path.read_bytes()
     text = executed(path, flags, timeout)
     if path.read_bytes() != before:
         raise RuntimeError('was edited while it ran: run it again')
@@ -197,7 +199,8 @@ def first_difference(stored: NotebookNode, new: NotebookNode) -> str:
 
 def compare(path: Path, flags: list[str], timeout: int) -> str:
     "Execute one notebook and raise RuntimeError where it shows another text than it has stored"
-    start, stored = time.time(), nbformat.read(path, as_version=4)
+    start = time.time()
+    stored = nbformat.read(path, as_version=4)
     new = nbformat.reads(executed(path, flags, timeout), as_version=4)
     found = filter(None, map(first_difference, stored.cells, new.cells))
     if found := '\n'.join(found):

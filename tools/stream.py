@@ -86,7 +86,8 @@ def write_records(folder: Path, images: int) -> None:
     keys = np.arange(1, images + 1, dtype='<u4')
     starts = np.arange(IDENTITIES + 1) * images // IDENTITIES
     labels = np.repeat(np.arange(IDENTITIES), np.diff(starts)).astype('<f4')
-    nothing, two = np.zeros_like(keys), np.full(IDENTITIES + 1, 2, '<u4')
+    nothing = np.zeros_like(keys)
+    two = np.full(IDENTITIES + 1, 2, '<u4')
     image_part = framed(words(nothing, labels, keys, nothing, nothing, nothing), file.getvalue())
     first = np.append(images + 1, starts[:-1] + 1).astype('<f4')
     last = np.append(images + 1 + IDENTITIES, starts[1:] + 1).astype('<f4')

@@ -95,7 +95,8 @@ def print_size(environment: Path) -> None:
     "What the environment takes on the disk, and how much of it is CUDA"
     cuda = [*environment.glob('lib/*/site-packages/nvidia')]
     cuda += environment.glob('lib/*/site-packages/triton')
-    total, own = gigabytes([environment]), gigabytes(cuda)
+    total = gigabytes([environment])
+    own = gigabytes(cuda)
     print(f'the environment takes {total:.1f} GB, {own:.1f} GB of it for CUDA')
 
 

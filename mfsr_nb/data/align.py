@@ -56,7 +56,8 @@ def similarity_transform(
 
     Raises `InputError` if all points of `src` coincide, or if they are not numbers."""
     p, q = (np.asarray(points, float) @ (1, 1j) for points in (src, dst))
-    p_centered, q_centered = p - p.mean(), q - q.mean()
+    p_centered = p - p.mean()
+    q_centered = q - q.mean()
     norm = (abs(p_centered) ** 2).sum()
     if not norm > 0:
         raise InputError(
@@ -134,7 +135,8 @@ def warp(
     inverse[:, 2] += 0.5 - inverse[:, :2] @ (0.5, 0.5)
     shrink = int(np.sqrt(abs(np.linalg.det(inverse[:, :2]))) + 1e-6)
     if shrink > 1:
-        im, inverse = im.reduce(shrink), inverse / shrink
+        im = im.reduce(shrink)
+        inverse = inverse / shrink
     if repeat:
         im, inverse = _with_edge(im, inverse, size)
     coefficients = tuple(inverse.ravel())
@@ -254,7 +256,8 @@ def _with_points(t, options, part):
         about.iloc[missing] = np.stack([found.score, found.faces, found.turn], 1)
         for i, p in zip(missing, found.points):
             if np.isfinite(p).all():
-                points[i], source[i] = p, 'mtcnn'
+                points[i] = p
+                source[i] = 'mtcnn'
     about = about.astype(dict(score=float, faces='Int64', turn='Int64'))
     return t.assign(points=pd.Series(points, dtype=object), landmarks_from=source, **about)
 
@@ -360,7 +363,8 @@ def _write_manifest(dest, src, options):
 
 # %% ../../nbs/library/25_align.ipynb #c5f0e8a7
 def _check_options(src, dest, options):
-    size, margin = options.size, options.margin
+    size = options.size
+    margin = options.margin
     if size < 8 or not -0.2 <= margin <= 2:
         raise InputError(
             f'size {size}, margin {margin}: use 8 pixels or more, and a margin of -0.2 to 2'
@@ -435,8 +439,10 @@ class Work(NamedTuple):
 
 def _make_crop(row, dest, options):
     "Write a crop; returns the hash of its file"
-    size, repeat = (options.size, options.size), options.border == 'repeat'
-    crop, file = warp(load_image(row.path), row.matrix, size, repeat=repeat), dest / row.copy_to
+    size = (options.size, options.size)
+    repeat = options.border == 'repeat'
+    crop = warp(load_image(row.path), row.matrix, size, repeat=repeat)
+    file = dest / row.copy_to
     save_image(file, crop, quality=95, subsampling=0)
     return content_hash(file)
 
@@ -463,7 +469,8 @@ def _begin_change(dest, record, gone):
 
 def _crop_all(plan, dest, options, pool):
     "Make and remove crops; returns the new record and what was done"
-    t, record = plan.table, plan.record
+    t = plan.table
+    record = plan.record
     wanted = {}
     for row in t.itertuples():
         made_from = hash_of(row.content, row.matrix.round(6).tolist())
@@ -534,15 +541,18 @@ def align_folder(
 
     `auto` uses the data set's landmarks, and MTCNN for images without. Raises `InputError` for
     unreadable images, missing landmarks, or a destination that holds something else."""
-    t, dest = read(src, skip_bad), Path(dest)
+    t = read(src, skip_bad)
+    dest = Path(dest)
     if how not in ('auto', 'table', 'mtcnn'):
-        t, how = join_landmarks(t, read_landmarks(how)), 'table'
+        t = join_landmarks(t, read_landmarks(how))
+        how = 'table'
     rules = dict(skip_bad=skip_bad, no_face=no_face, search=search, border=border)
     options = _Options(size, margin, how, device=device, batch=batch, template=template, **rules)
     _check_options(src, dest, options)
     t['copy_to'] = copy_names(t)
     refuse_links(dest, {*_FILES, *map(os.path.dirname, t.copy_to)})
-    old, existed = _read_manifest(dest), dest.exists()
+    old = _read_manifest(dest)
+    existed = dest.exists()
     _check_dest(dest, old, options)
     with exclusive_lock(dest):
         if not old:

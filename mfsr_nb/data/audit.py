@@ -294,7 +294,8 @@ def _masked_among_full(t, masked):
 def _with_sizes(t, contents):
     "The table with columns `width` and `height`, 0 for unreadable images"
     sizes = [(0, 0) if isinstance(c, str) else c.size for c in contents]
-    widths, heights = [width for width, _ in sizes], [height for _, height in sizes]
+    widths = [width for width, _ in sizes]
+    heights = [height for _, height in sizes]
     return t.assign(width=widths, height=heights)
 
 
@@ -334,9 +335,12 @@ def audit(
     with ThreadPoolExecutor() as pool:
         jobs = pool.map(partial(_content, crops=crops), both.path)
         contents = list(progress(jobs, total=len(both), desc='looking at images'))
-    path, identity = both.path.to_numpy(), both.identity.to_numpy()
-    copies, is_test = _copies(contents, path), both.part.to_numpy()
-    own, contents_of_t = _within(copies, is_test), contents[: len(t)]
+    path = both.path.to_numpy()
+    identity = both.identity.to_numpy()
+    copies = _copies(contents, path)
+    is_test = both.part.to_numpy()
+    own = _within(copies, is_test)
+    contents_of_t = contents[: len(t)]
     structured = [rows for rows in own.all() if contents[rows[0]].blank is None]
     one_picture = [*structured, *_shared_placeholders(contents_of_t, identity)]
     table = _with_sizes(t, contents_of_t)

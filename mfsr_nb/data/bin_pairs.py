@@ -144,7 +144,9 @@ def _is_shape(shape):
 class _Array:
     "What a pickle says of a numpy array: type, shape, bytes"
 
-    code, shape, data = '', (), b''
+    code = ''
+    shape = ()
+    data = b''
 
     def fill(self, dtype, shape, data):
         "Set all three; raises `ValueError` where they do not fit"
@@ -152,7 +154,9 @@ class _Array:
             raise ValueError('not the state of an array')
         if math.prod(shape) * int(dtype.code[1]) != len(data):
             raise ValueError('an array whose bytes do not fit its shape')
-        self.code, self.shape, self.data = dtype.code, shape, data
+        self.code = dtype.code
+        self.shape = shape
+        self.data = data
         return self
 
     def __setstate__(self, state):

@@ -77,7 +77,8 @@ def _starts(paths, keys) -> Iterator[tuple[str, np.ndarray]]:
     left = np.ones(len(paths), bool)
     while left.any():
         first = int(left.argmax())
-        path, key = str(paths[first]), str(keys[first])
+        path = str(paths[first])
+        key = str(keys[first])
         if not path.endswith(f'/{key}'):
             break
         root = path.removesuffix(f'/{key}')
@@ -118,7 +119,8 @@ def _parts(paths, keys) -> Iterator[_Part]:
     "The rows of a table by folder or container"
     records = pc.extract_regex(paths, _RECORD)
     is_record = records.is_valid().to_numpy(zero_copy_only=False)
-    in_container, loose = np.flatnonzero(is_record), np.flatnonzero(~is_record)
+    in_container = np.flatnonzero(is_record)
+    loose = np.flatnonzero(~is_record)
     if len(in_container):
         yield from _container_parts(records.take(pa.array(in_container)), in_container)
     if len(loose):
@@ -272,12 +274,14 @@ class _Known(NamedTuple):
 
 def _known(part, stamps, kept):
     "The hashes that can be used again; a file that is not there has the known hash 0"
-    hashes, is_known = np.zeros(len(part.rows), np.uint64), stamps.values[:, 0] < 0
+    hashes = np.zeros(len(part.rows), np.uint64)
+    is_known = stamps.values[:, 0] < 0
     where = pc.index_in(part.names, value_set=kept['name']).fill_null(-1).to_numpy()
     kept_stamps = np.stack([kept[name].to_numpy() for name in _SCHEMA.names[1:4]], 1)
     found = np.flatnonzero(where >= 0)
     found = found[(kept_stamps[where[found]] == stamps.values[found]).all(1)]
-    hashes[found], is_known[found] = kept['hash'].to_numpy()[where[found]], True
+    hashes[found] = kept['hash'].to_numpy()[where[found]]
+    is_known[found] = True
     return _Known(hashes, is_known)
 
 # %% ../../nbs/library/22d_contents.ipynb #co000022
@@ -291,7 +295,8 @@ def _compute(part, known):
     names = part.names.take(pa.array(todo))
     each = in_threads(lambda name: hash_of(_path_of(part, name)), names, 'hashing')
     for row, value in zip(todo, each):
-        known.hashes[row], known.is_known[row] = value, True
+        known.hashes[row] = value
+        known.is_known[row] = True
 
 # %% ../../nbs/library/22d_contents.ipynb #co000050
 def _merged(part, stamps, known, kept, looked_at):
@@ -310,7 +315,8 @@ def _part_hashes(part, keep_from):
     looked_at = time.time_ns()
     stamps = _stamps(part)
     sizes = stamps.values[:, 0] if part.is_folder else stamps.values[:1, 0]
-    keep, file = sizes.clip(0).sum() >= keep_from, _cache_file(part.root)
+    keep = sizes.clip(0).sum() >= keep_from
+    file = _cache_file(part.root)
     kept = _read_kept(file) if keep else _SCHEMA.empty_table()
     known = _known(part, stamps, kept)
     if known.is_known.all():

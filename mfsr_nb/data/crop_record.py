@@ -82,7 +82,8 @@ def is_kept(
     record: Mapping[str, Made],  # See `read_record`
 ) -> bool:
     "Is the crop there, and would it be the same if it was made now?"
-    made, file = record.get(path), folder / path
+    made = record.get(path)
+    file = folder / path
     if made is None or not made.crop or made.made_from != wanted.made_from:
         return False
     return file.is_file() and not file.is_symlink() and content_hash(file) == made.crop

@@ -45,7 +45,8 @@ def bucket_pairs(
     order = np.argsort(key, kind='stable')
     ordered = key[order]
     bucket_end = np.searchsorted(ordered, ordered, side='right')
-    first, step = np.arange(len(order)), 1
+    first = np.arange(len(order))
+    step = 1
     if most is not None:
         start = np.searchsorted(ordered, ordered, side='left')
         first = first[bucket_end - start <= most]
@@ -73,7 +74,8 @@ def crop_candidates(
 ) -> np.ndarray:
     "Row numbers of pictures that may be parts of each other, sorted: (k, 2)"
     pairs, votes = _votes(keys)
-    pairs, votes = pairs[votes >= least], votes[votes >= least]
+    pairs = pairs[votes >= least]
+    votes = votes[votes >= least]
     both_ways = np.concatenate([pairs, pairs[:, ::-1]])
     order = np.lexsort([-np.tile(votes, 2), both_ways[:, 0]])
     image = both_ways[order, 0]
@@ -92,7 +94,8 @@ def _corners(gray):
 
 def _shift_and_scale(gray_a, gray_b):
     "(2, 3) matrix that takes points of b to a, or None"
-    (points_a, bits_a), (points_b, bits_b) = _corners(gray_a), _corners(gray_b)
+    (points_a, bits_a) = _corners(gray_a)
+    (points_b, bits_b) = _corners(gray_b)
     if min(len(points_a), len(points_b)) < 8:
         return None
     matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(bits_b, bits_a)
@@ -112,11 +115,13 @@ def overlap_correlation(
     b: np.ndarray,  # uint8 (H, W, 3)
 ) -> float:
     "Correlation of the gray values where one picture lies on the other; 0 where it does not"
-    gray_a, gray_b = _gray(a, 256), _gray(b, 256)
+    gray_a = _gray(a, 256)
+    gray_b = _gray(b, 256)
     matrix = _shift_and_scale(gray_a, gray_b)
     if matrix is None:
         return 0.0
-    size, back = gray_b.shape[::-1], cv2.WARP_INVERSE_MAP
+    size = gray_b.shape[::-1]
+    back = cv2.WARP_INVERSE_MAP
     laid = cv2.warpAffine(gray_a, matrix, size, flags=back | cv2.INTER_LINEAR)
     inside = cv2.warpAffine(np.ones_like(gray_a), matrix, size, flags=back | cv2.INTER_NEAREST) > 0
     if inside.mean() < 0.6:

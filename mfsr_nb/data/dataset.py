@@ -97,7 +97,8 @@ def counts(
     t: pd.DataFrame,  # Images
 ) -> dict:
     "Number of images and identities, by domain"
-    full, masked = t.domain == FULL, t.domain == MASKED
+    full = t.domain == FULL
+    masked = t.domain == MASKED
     both = set(t.identity[full].unique()) & set(t.identity[masked].unique())
     return dict(
         images=len(t),
@@ -131,7 +132,8 @@ def summary(
     name: str,  # What to call the data set
 ) -> str:
     "A line that says what was read, and as what; notes on lines of their own"
-    c, layout = counts(t), t.source.iloc[0]
+    c = counts(t)
+    layout = t.source.iloc[0]
     size = f'{c["images"]} images of {c["identities"]} identities'
     line = f'{name}: read as {layout}: {size} ({c["full"]} full, {c["masked"]} masked)'
     return '\n  '.join([line, *t.attrs.get('notes', ())])
@@ -239,7 +241,8 @@ def copy_names(
     t: pd.DataFrame,  # Images
 ) -> list[str]:
     "Names for copies of the images inside a folder, ending in .jpg, no two alike in lower case"
-    names, used = [], set()
+    names = []
+    used = set()
     for key, identity, source in zip(t.key, t.identity, t.source):
         wanted = _wanted_name(key, identity, source)
         name = next(name for name in _candidates(wanted) if name.lower() not in used)
@@ -308,7 +311,8 @@ def _named_pair(words, ext):
     "[left key, right key, same?] of names and numbers, or None"
     if len(words) not in (3, 4):
         return None
-    names, numbers = [words[0], words[2 if len(words) == 4 else 0]], [words[1], words[-1]]
+    names = [words[0], words[2 if len(words) == 4 else 0]]
+    numbers = [words[1], words[-1]]
     if not all(map(_is_number, numbers)):
         return None
     keys = [f'{name}/{name}_{int(number):04d}.{ext}' for name, number in zip(names, numbers)]
@@ -432,7 +436,8 @@ def _find_rows(keys, known):
     number = np.arange(len(known))
     whole = pd.Series(number, index=list(known))
     short = pd.Series(number, index=_without_ending(known))
-    found, names = keys.isin(whole.index), _without_ending(keys)
+    found = keys.isin(whole.index)
+    names = _without_ending(keys)
     repeated = short.index.duplicated()
     ambiguous = ~found & names.isin(short.index[repeated])
     if ambiguous.any():
@@ -464,9 +469,11 @@ def pair_rows(
     A pair is left out where an image is missing or the domains do not fit. Raises
     `InputError` where images differ in their ending only.
     """
-    left, right = _find_rows(pairs.left, t.key), _find_rows(pairs.right, t.key)
+    left = _find_rows(pairs.left, t.key)
+    right = _find_rows(pairs.right, t.key)
     there = np.isfinite(left) & np.isfinite(right)
-    left, right = left[there].astype(int), right[there].astype(int)
+    left = left[there].astype(int)
+    right = right[there].astype(int)
     domain = t.domain.to_numpy(int)
     if scenario is not None:
         forward = _scenarios(domain, left, right) == scenario

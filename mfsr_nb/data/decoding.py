@@ -100,7 +100,9 @@ def _read_jpeg(data):
     "The segments of a JPEG up to its first scan, or None where they are unusual"
     if bytes(data[:2]) != b'\xff\xd8':
         return None
-    i, frame, exif = 2, None, b''
+    i = 2
+    frame = None
+    exif = b''
     while i + 4 <= len(data) and data[i] == 0xFF and data[i + 1] != 0xDA:
         end = i + 2 + int.from_bytes(data[i + 2 : i + 4], 'big')
         if data[i + 1] == 0xE1 and bytes(data[i + 4 : i + 8]) == b'Exif':
@@ -182,7 +184,8 @@ def _bits_of(darkest, brightest, own):
 
 def _from_integers(samples, own, stated=0):
     "Integer samples -> uint8; `stated`: their bits as the file says, or 0"
-    darkest, brightest = int(samples.min()), int(samples.max())
+    darkest = int(samples.min())
+    brightest = int(samples.max())
     known = stated >= 8 and darkest >= 0 and brightest < 1 << stated
     bits = stated if known else _bits_of(darkest, brightest, own)
     if darkest < 0:
@@ -299,7 +302,8 @@ _PNG_EXTRAS = frozenset((b'iCCP', b'tEXt', b'zTXt', b'iTXt'))
 
 def _without_extras(data):
     "A PNG without color profile and texts"
-    i, kept = len(_PNG_START), [_PNG_START]
+    i = len(_PNG_START)
+    kept = [_PNG_START]
     while i + 12 <= len(data):
         end = i + 12 + int.from_bytes(data[i : i + 4], 'big')
         if data[i + 4 : i + 8] not in _PNG_EXTRAS:

@@ -85,14 +85,17 @@ def _groups(
     paths: Sequence[str], pool: Executor, batch: int
 ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
     "Rows and their pictures, as many at a time as the networks should see"
-    rows, images, step = [], [], os.cpu_count() or 1
+    rows = []
+    images = []
+    step = os.cpu_count() or 1
     for start in range(0, len(paths), step):
         images_here = pool.map(_pixels_or_blank, paths[start : start + step])
         for row, image in enumerate(images_here, start):
             size = sum(map(np.size, images)) + image.size
             if rows and (len(rows) == batch or size > 3 * _MOST_PIXELS):
                 yield rows, images
-                rows, images = [], []
+                rows = []
+                images = []
             rows.append(row)
             images.append(image)
     yield rows, images
@@ -104,7 +107,8 @@ def _search(contents, paths, file, device, batch, search):
     from mfsr_nb.data.find_faces import find_faces
     from mfsr_nb.data.mtcnn import load_mtcnn
 
-    mtcnn, found = load_mtcnn(device), {}
+    mtcnn = load_mtcnn(device)
+    found = {}
     bar = progress(range(len(paths)), desc='looking for faces')
     with file.open('a', encoding='utf-8') as lines, ThreadPoolExecutor(os.cpu_count()) as pool:
         for rows, images in _groups(paths, pool, batch):

@@ -36,16 +36,19 @@ def choose_face(
     "Index of the face that the rule takes; None if there is none"
     if not len(faces.scores):
         return None
-    upper, lower = faces.boxes[:, :2], faces.boxes[:, 2:]
+    upper = faces.boxes[:, :2]
+    lower = faces.boxes[:, 2:]
     if rule == 'center':
         return int((((upper + lower) / 2 - (width / 2, height / 2)) ** 2).sum(1).argmin())
     return int((lower - upper).prod(1).argmax())
 
 # %% ../../nbs/library/24a_find_faces.ipynb #ff000010
 # Longer side of a canvas in pixels, and the smallest face on it as a fraction of that
-SIDE, SHARE = 160, 0.2
+SIDE = 160
+SHARE = 0.2
 # Longer side of a close look at most, and the smallest face in it, pixels
-LONGEST, SMALLEST = 1280, 20
+LONGEST = 1280
+SMALLEST = 20
 
 
 def _canvas_view(image, min_face):
@@ -56,7 +59,8 @@ def _close_view(image, min_face):
     "The picture, scaled so that `min_face` becomes `SMALLEST` if the limit allows it"
     h, w = image.shape[:2]
     scale = min(LONGEST / max(h, w), SMALLEST / min_face)
-    new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
+    new_w = max(1, round(w * scale))
+    new_h = max(1, round(h * scale))
     if (new_w, new_h) != (w, h):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         image = cv2.resize(image, (new_w, new_h), interpolation=method)
@@ -89,7 +93,8 @@ def turned_back(
     height: float,  # Of the picture before, pixels
 ) -> np.ndarray:
     "The same points (..., 2) in the picture before"
-    x, y = points[..., 0], points[..., 1]
+    x = points[..., 0]
+    y = points[..., 1]
     if turn == 90:
         return np.stack([width - 1 - y, x], -1)
     if turn == 180:
@@ -121,7 +126,8 @@ def _in_picture(found, turn, canvas, shape, min_face):
 def _overlap(box, others):
     "Intersection over the smaller box, for one box and others (k, 4)"
     shared = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(1)
+    area = (box[2:] - box[:2]).prod()
+    areas = (others[:, 2:] - others[:, :2]).prod(1)
     return shared.clip(0).prod(1) / np.minimum(area, areas)
 
 
@@ -147,7 +153,9 @@ class _Seen:
     "What was seen so far in each picture: its faces at each turn"
 
     def __init__(self, images, mtcnn, search):
-        self.images, self.mtcnn, self.search = images, mtcnn, search
+        self.images = images
+        self.mtcnn = mtcnn
+        self.search = search
         nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
         self.faces = [dict.fromkeys(TURNS, nothing) for _ in images]
 
@@ -206,7 +214,8 @@ _NO_FACE = (np.full((5, 2), np.nan), 0.0, 0, 0)
 
 def _face(seen, row):
     "(points, score, number of faces, turn) of a picture"
-    search, (h, w) = seen.search, seen.images[row].shape[:2]
+    search = seen.search
+    (h, w) = seen.images[row].shape[:2]
     turn = max(TURNS, key=partial(seen.score, row))
     floor = max(search.min_score, TURNED if turn else 0)
     if not 0 < seen.score(row, turn) >= floor:

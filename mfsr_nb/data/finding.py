@@ -75,7 +75,8 @@ class _Folder(NamedTuple):
 def _folders(root) -> Iterator[_Folder]:
     "All folders below `root`"
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        path, here = Path(folder), os.path.realpath(folder)
+        path = Path(folder)
+        here = os.path.realpath(folder)
         aside = next(filter(is_set_aside, path.relative_to(root).parts), '')
         links = [name for name in subfolders if os.path.islink(f'{folder}/{name}')]
         closed = [name for name in links if aside or _links_back(f'{folder}/{name}', here)]
@@ -99,7 +100,9 @@ class _PassedOver:
     "Counts of files that look like images and are not read"
 
     def __init__(self):
-        self.endings, self.folders, self.hidden = Counter(), Counter(), 0
+        self.endings = Counter()
+        self.folders = Counter()
+        self.hidden = 0
 
     def add(self, folder, name):
         "Count a file that is not read, if it looks like an image"
@@ -156,7 +159,9 @@ def scan_images(
     Raises `InputError` on a missing folder, on one without images, and on names that are not
     Unicode.
     """
-    root, found, passed_over = Path(root), [], _PassedOver()
+    root = Path(root)
+    found = []
+    passed_over = _PassedOver()
     if not root.is_dir():
         raise InputError(f'{root}: no such folder: check the path')
     for folder in _folders(root):

@@ -148,7 +148,8 @@ def attempt(
     """(whether the reader accepted its input, peak of the memory in bytes; 0 if not measured).
 
     Raises `AssertionError` for a message of several lines, and what the reader raises."""
-    accepted, peak = False, 0
+    accepted = False
+    peak = 0
     if measure:
         tracemalloc.start()
     try:

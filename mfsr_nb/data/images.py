@@ -36,7 +36,8 @@ def _as_uint8(values: np.ndarray, what: str) -> np.ndarray:
         raise InputError(f'{what}: {values.dtype} values: give uint8, or floats from 0 to 1')
     if not np.isfinite(values).all():
         raise InputError(f'{what}: NaN or infinity among its values: look for their origin')
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     if values.dtype.kind == 'f':
         if low < 0 or high > 1:
             remedy = _range_remedy(low, high)
@@ -61,7 +62,8 @@ def _channels_last(values: np.ndarray, what: str) -> np.ndarray:
         raise InputError(f'{what}: shape {shape} is no image: give (H, W, 3), (3, H, W) or (H, W)')
     if values.ndim == 2:
         return values[..., None]
-    first, last = shape[0] in CHANNELS, shape[2] in CHANNELS
+    first = shape[0] in CHANNELS
+    last = shape[2] in CHANNELS
     if first and last:
         raise InputError(
             f'{what}: shape {shape} has channels first or last: give a larger image, or (H, W, 3)'
@@ -163,7 +165,8 @@ def as_images(
         raise InputError(f'{images}: is a folder: read it as a data set')
     if not _is_many(images):
         return Images([as_image(images)], [_name(images)], single=True)
-    pixels, names = [], []
+    pixels = []
+    names = []
     for number, image in enumerate(images):
         names.append(_name(image, f'image {number}'))
         pixels.append(as_image(image, names[-1]))

@@ -68,7 +68,8 @@ def _vgg_split(root, split, csv_files):
                 f'{root / split / key}: '
                 f'VGGFace2 keeps its images as {split}/n000001/0001_01.jpg: move it there'
             )
-    paths, identity = [f'{split}/{key}' for key in keys], [key.split('/')[0] for key in keys]
+    paths = [f'{split}/{key}' for key in keys]
+    identity = [key.split('/')[0] for key in keys]
     table = index_table(root, paths, identity, FULL, 'vggface2', split=split)
     file = csv_files.get(f'loose_landmark_{split}.csv')
     if file is not None:
@@ -98,7 +99,8 @@ def read_vggface2(
     file = csv_files.get('identity_meta.csv')
     if file is not None:
         rows = [row for row in csv_rows(file) if len(row) >= 2]
-        names, genders = {row[0]: row[1] for row in rows}, {row[0]: row[-1] for row in rows}
+        names = {row[0]: row[1] for row in rows}
+        genders = {row[0]: row[-1] for row in rows}
         table = table.assign(
             name=[names.get(identity, '') for identity in table.identity],
             gender=[genders.get(identity, '') for identity in table.identity],
@@ -129,7 +131,8 @@ def read_rmfrd(
             raise InputError(f'{root / tree}: no such folder: RMFRD has the twin trees {both}')
     for tree, domain in _TREES.items():
         keys, notes = scan_images(root / tree)
-        paths, identity = [f'{tree}/{key}' for key in keys], [key.split('/')[0] for key in keys]
+        paths = [f'{tree}/{key}' for key in keys]
+        identity = [key.split('/')[0] for key in keys]
         tables.append(with_notes(index_table(root, paths, identity, domain, 'rmfrd'), notes))
     table = with_landmarks(pd.concat(tables, ignore_index=True), root)
     return with_notes(table, _all_notes(tables))
@@ -176,7 +179,8 @@ def read_pku(
         wrong = Path(root) / keys[parts.index(None)]
         rule = 'PKU-Masked-Face keeps its images in <id>_0 (full) and <id>_1 (masked)'
         raise InputError(f'{wrong}: {rule}: move it there')
-    identity, domain = [part[1] for part in parts], [int(part[2]) for part in parts]
+    identity = [part[1] for part in parts]
+    domain = [int(part[2]) for part in parts]
     table = with_landmarks(index_table(root, keys, identity, domain, 'pku'), root)
     return with_notes(table, notes)
 
@@ -248,10 +252,12 @@ def read_mfr2(
 ) -> pd.DataFrame:
     "MFR2 -> table; raises `InputError` where its labels and images do not fit"
     root = Path(root)
-    table, file = read_folder(root), root / 'mfr2_labels.txt'
+    table = read_folder(root)
+    file = root / 'mfr2_labels.txt'
     kinds = _mfr2_kinds(file)
     stems = table.key.str.rsplit('.', n=1).str[0]
-    unlabeled, missing = set(stems) - set(kinds), set(kinds) - set(stems)
+    unlabeled = set(stems) - set(kinds)
+    missing = set(kinds) - set(stems)
     if unlabeled:
         raise InputError(
             f'{root}/{min(unlabeled)}: this image has no line in {file.name}: '

@@ -65,7 +65,8 @@ def choose_faces(
     without = table.landmarks_from == FALLBACK
     if not without.any():
         return Chosen(table, [])
-    first, n = table.path[without].iloc[0], int(without.sum())
+    first = table.path[without].iloc[0]
+    n = int(without.sum())
     if no_face == 'fail' or without.all():
         remedy = 'remove them' if without.all() else 'remove them, or use --no-face skip'
         raise InputError(f'{first}: no face was found, as in {n} of {len(table)}: {remedy}')

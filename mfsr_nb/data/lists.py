@@ -120,7 +120,8 @@ class ListedFiles:
         root: Path,  # Folder that its paths start from
     ):
         # Beginning of absolute Windows paths that is not there, as it was found first
-        self.root, self.dropped = root, None
+        self.root = root
+        self.dropped = None
         # {folder: number of questions, or its files and their names without case}
         self._folders = {}
 
@@ -291,7 +292,8 @@ class _Listed(NamedTuple):
 
 def _divided_rows(file, text, header, root) -> _Listed:
     "The rows of a list, line by line"
-    files, found = ListedFiles(root), []
+    files = ListedFiles(root)
+    found = []
     numbered = _line_rows(text) if header is None else _table_rows(file, text, header)
     for i, line, ways in numbered:
         keyed = ((files.key(row.path), row) for row in ways)

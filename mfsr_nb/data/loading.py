@@ -47,7 +47,8 @@ class Streamed:
         size: int,  # Side, pixels
     ):
         # The column of the table itself, so that worker processes share its memory.
-        self.paths, self.size = texts(paths), size
+        self.paths = texts(paths)
+        self.size = size
 
     def __len__(self):
         return len(self.paths)
@@ -156,7 +157,9 @@ class IdentityBatches:
         seed: int = 0,  # Determines the sequence of batches
     ):
         "Raises `InputError` on fewer identities than a batch needs, and on other domains"
-        self.identities, self.mix, self.seed = identities, tuple(mix), seed
+        self.identities = identities
+        self.mix = tuple(mix)
+        self.seed = seed
         self.names, number = np.unique(np.asarray(ids), return_inverse=True)
         # The rows of identity i are order[starts[2i] : starts[2i + 2]], full images first.
         group = 2 * number + _is_masked(dom)
@@ -190,7 +193,8 @@ class IdentityBatches:
     def _pick(self, number, rng):
         "Rows of an identity, full images first; a missing domain is filled from the other"
         first, middle, end = self.starts[2 * number : 2 * number + 3]
-        rows, total = (self.order[first:middle], self.order[middle:end]), sum(self.mix)
+        rows = (self.order[first:middle], self.order[middle:end])
+        total = sum(self.mix)
         wanted = [n if len(own) else 0 for n, own in zip(self.mix, rows)]
         if sum(wanted) < total:
             wanted[0 if len(rows[0]) else 1] = total
@@ -212,8 +216,10 @@ class StepBatches:
     ):
         self.label = torch.tensor(t['label'].to_numpy(np.int64))
         self.domain = torch.tensor(t['domain'].to_numpy(np.int64))
-        self.pixels, self.batches = pixels, batches
-        self.hflip, self.change = hflip, change
+        self.pixels = pixels
+        self.batches = batches
+        self.hflip = hflip
+        self.change = change
         self.share = share
 
     @property
@@ -250,7 +256,8 @@ class StepBatches:
         mine = self._mine(len(rows))
         # What changes a batch changes the whole of it, in any number of processes.
         part = slice(None) if self.change else mine
-        x, flip = self.pixels[rows[part]], flip[part]
+        x = self.pixels[rows[part]]
+        flip = flip[part]
         x[flip] = x[flip].flip(2)
         if self.change:
             x = self.change(x, step)[mine]
@@ -265,7 +272,8 @@ class SomeRows:
         pixels: torch.Tensor | Streamed,  # uint8 (n, S, S, 3)
         rows: Sequence[int],  # Numbers of the images
     ):
-        self.pixels, self.rows = pixels, torch.tensor(np.array(rows))
+        self.pixels = pixels
+        self.rows = torch.tensor(np.array(rows))
 
     def __len__(self):
         return len(self.rows)

@@ -114,8 +114,12 @@ class MTCNN(nn.Module):
         min_face: float = 20,  # Side of the smallest face, pixels
     ):
         super().__init__()
-        self.thresholds, self.factor, self.min_face = thresholds, factor, min_face
-        self.pnet, self.rnet, self.onet = PNet(), RNet(), ONet()
+        self.thresholds = thresholds
+        self.factor = factor
+        self.min_face = min_face
+        self.pnet = PNet()
+        self.rnet = RNet()
+        self.onet = ONet()
 
     def detect(
         self,
@@ -192,7 +196,9 @@ def pyramid_level(
     scale: float,  # Below 1
 ) -> Tensor:
     "All images of a batch, downscaled: (n, 3, rows, columns)"
-    n, h, w = len(table), table.shape[1] - 1, table.shape[2] - 1
+    n = len(table)
+    h = table.shape[1] - 1
+    w = table.shape[2] - 1
     everything = torch.tensor([[0, 0, w, h]], device=table.device).expand(n, 4)
     image = torch.arange(n, device=table.device)
     return area_windows(table, image, everything, (int(h * scale + 1), int(w * scale + 1)))
@@ -262,13 +268,18 @@ def refine(
     "Classify and correct candidates"
     edges = pixel_edges(box, table.shape[2] - 1, table.shape[1] - 1)
     visible = (edges[:, 2:] > edges[:, :2]).all(1)
-    image, box, edges = image[visible], box[visible], edges[visible]
+    image = image[visible]
+    box = box[visible]
+    edges = edges[visible]
     outputs = []
     for part, part_edges in zip(image.split(512), edges.split(512)):
         outputs.append(net(area_windows(table, part, part_edges, (net.size, net.size))))
     p, move, *points = map(torch.cat, zip(*outputs))
     keep = p > threshold
-    image, box, p, move = image[keep], box[keep], p[keep], move[keep]
+    image = image[keep]
+    box = box[keep]
+    p = p[keep]
+    move = move[keep]
     moved = box + move * (box[:, 2:] - box[:, :2] + 1).repeat(1, 2)
     return Refined(image, box, moved, p, points[0][keep] if points else None)
 
@@ -400,7 +411,8 @@ def plausible(
 ) -> np.ndarray:
     "Whether five landmarks can be those of an upright face: bool (...)"
     p = np.asarray(points, float)
-    eyes, mouth = p[..., :2, :].mean(-2), p[..., 3:, :].mean(-2)
+    eyes = p[..., :2, :].mean(-2)
+    mouth = p[..., 3:, :].mean(-2)
     e = p[..., 1, :] - p[..., 0, :]
     d = mouth - eyes
     nose = p[..., 2, :] - eyes
@@ -435,11 +447,13 @@ def to_canvas(
     h, w = image.shape[:2]
     total = round(side * (1 + 2 * border))
     scale = side / max(h, w)
-    new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
+    new_w = max(1, round(w * scale))
+    new_h = max(1, round(h * scale))
     if (new_w, new_h) != (w, h):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         image = cv2.resize(image, (new_w, new_h), interpolation=method)
-    x, y = (total - new_w) // 2, (total - new_h) // 2
+    x = (total - new_w) // 2
+    y = (total - new_h) // 2
     out = np.full((total, total, 3), fill, np.uint8)
     out[y : y + new_h, x : x + new_w] = image
     return Canvas(out, np.array([new_w / w, new_h / h]), np.array([x, y]))

@@ -272,7 +272,8 @@ def landmarks(
     points = np.full((len(table), 136), np.nan)
     points[:, : len(columns)] = table[columns].to_numpy(float)
     finite = np.isfinite(points)
-    all68, only5 = finite.all(1), finite[:, :10].all(1) & ~finite[:, 10:].any(1)
+    all68 = finite.all(1)
+    only5 = finite[:, :10].all(1) & ~finite[:, 10:].any(1)
     result = [None] * len(table)
     for i in np.flatnonzero(all68):
         result[i] = points[i].reshape(68, 2)
@@ -476,7 +477,8 @@ def read_generated(
     if not recipe.is_file() and any(Path(root).glob('recipe*.jsonl.part')):
         raise InputError(f'{root}: masking was stopped half-way: run mfsr_mask again')
     rows = _recipe_rows(recipe)
-    images, identity = [row['image'] for row in rows], [row['identity'] for row in rows]
+    images = [row['image'] for row in rows]
+    identity = [row['identity'] for row in rows]
     domain = [DOMAINS.index(row.get('domain', 'masked')) for row in rows]
     table = index_table(Path(root) / 'images', images, identity, domain, 'generated')
     kind = [row.get('mask_type', '') for row in rows]

@@ -41,7 +41,9 @@ def _refuse_record(path, record, what):
 
 def _check_head(path, keys, ranges):
     "Record 0 against the keys of images and identities"
-    first, last, n = ranges.first, ranges.last, len(ranges.keys)
+    first = ranges.first
+    last = ranges.last
+    n = len(ranges.keys)
     if first != len(keys) + 1 or (keys != np.arange(1, len(keys) + 1)).any():
         promise = f'says that the images are 1 to {first - 1:.0f}'
         truth = f'there are {len(keys)} with keys from {keys[0]} to {keys[-1]}'
@@ -60,7 +62,8 @@ def _check_tiling(path, ranges):
     order = np.argsort(ranges.start[full], kind='stable')
     columns = (ranges.keys, ranges.start, ranges.end)
     keys, start, end = (column[full][order] for column in columns)
-    ends_before, starts = np.append(1, end), np.append(start, ranges.first)
+    ends_before = np.append(1, end)
+    starts = np.append(start, ranges.first)
     wrong = ends_before != starts
     if wrong.any():
         i = wrong.argmax()
@@ -99,7 +102,9 @@ def _property_notes(path, labels, n_identities, n_records):
     if not lines:
         unusable = f'{path}: does not say classes,height,width: it is not used'
         return [unusable] if path.exists() else []
-    notes, n_images, n_classes = [], len(labels), int(labels.max()) + 1
+    notes = []
+    n_images = len(labels)
+    n_classes = int(labels.max()) + 1
     said = lines[0][0]
     if said not in (n_classes, n_identities or n_classes):
         truth = f'the labels go up to {n_classes - 1}'
@@ -206,7 +211,8 @@ def _roles(keys, words, size):
         label, first, second = words[:, [1, 6, 7]].view('<f4').astype(float).T
         label = np.where(words[:, 0] > 0, first, label)
         whole = (abs(label) < 2**31) & (label == np.floor(label))
-    image, two_labels = size > 0, words[:, 0] == 2
+    image = size > 0
+    two_labels = words[:, 0] == 2
     has_head = len(keys) > 0 and keys[0] == 0 and two_labels[0] and not image[0]
     identity = has_head & ~image & two_labels
     wrong = dict.fromkeys(keys[~image & ~identity].tolist(), 'holds no image')
@@ -258,16 +264,20 @@ class _ImageTable:
         skip_bad: bool = False,  # List damaged records in `bad` instead of refusing the file?
     ):
         "Raises `InputError` on a file that is not sound"
-        self.path, self.skip_bad = _rec_path(path), skip_bad
+        self.path = _rec_path(path)
+        self.skip_bad = skip_bad
         self._buffer = _map(self.path)
         records = _read_records(self.path, self._buffer, skip_bad)
-        self.n_records, self._parts = len(records.keys), records.parts
+        self.n_records = len(records.keys)
+        self._parts = records.parts
         header = 24 + 4 * records.words[:, 0].astype(np.int64)
         roles = _roles(records.keys, records.words, records.length - header)
-        lost, image = records.lost | roles.wrong, roles.image
+        lost = records.lost | roles.wrong
+        image = roles.image
         _check_lost(self.path, self.n_records, {} if skip_bad else lost, image.sum())
         self.bad = [f'record {key} {why}' for key, why in lost.items()]
-        self.keys, self.labels = records.keys[image], roles.label[image].astype(np.int64)
+        self.keys = records.keys[image]
+        self.labels = roles.label[image].astype(np.int64)
         # The data of a split record start in the joined bytes, all others in the file.
         split = np.isin(records.keys, list(self._parts))
         self._at = np.where(split, header, records.start + header)[image]
@@ -284,7 +294,8 @@ class _ImageTable:
         "Check identity ranges and `property`; returns notes on what is odd or cannot be checked"
         many = 'too many images for ranges in float32' if len(self) > self.max_ranges else ''
         reason = 'records are left out' if self.bad else many
-        n_identities, notes = max(int(roles.identity.sum()) - 1, 0), []
+        n_identities = max(int(roles.identity.sum()) - 1, 0)
+        notes = []
         if roles.identity.any() and reason:
             notes = [f'{self.path}: {reason}: the identity ranges are not checked']
         elif roles.identity.any():
@@ -309,7 +320,8 @@ class RecordFile(_ImageTable):
         return i
 
     def _read(self, i):
-        at, size = self._at[i], self._size[i]
+        at = self._at[i]
+        size = self._size[i]
         parts = self._parts.get(int(self.keys[i])) if self._parts else None
         return join_parts(self._buffer, parts)[at:] if parts else self._buffer[at : at + size]
 
@@ -365,9 +377,13 @@ class _Writer:
     "Writes records and their index, and keeps the range of images of each identity"
 
     def __init__(self, rec, idx, dialect):
-        self.rec, self.idx, self.dialect = rec, idx, dialect
+        self.rec = rec
+        self.idx = idx
+        self.dialect = dialect
         # {identity: [first image, last + 1]}, and the number of images.
-        self.ranges, self.n, self.last = {}, 0, None
+        self.ranges = {}
+        self.n = 0
+        self.last = None
 
     def put(self, key, label, image=b''):
         "Write a record"
@@ -380,7 +396,8 @@ class _Writer:
 
     def check(self, image, identity):
         "Raise `InputError` on an image that cannot be the next one"
-        n, first_dialect = self.n + 1, self.dialect == 'insightface'
+        n = self.n + 1
+        first_dialect = self.dialect == 'insightface'
         if not isinstance(image, (bytes, bytearray, memoryview)) or not len(image):
             raise InputError(f'item {n}: not an encoded image: give the bytes of a JPEG or PNG')
         if first_dialect and identity != self.last and identity in self.ranges:
@@ -397,7 +414,8 @@ class _Writer:
         "Write the next image"
         identity = _identity(label, self.n + 1, self.dialect)
         self.check(image, identity)
-        self.n, self.last = self.n + 1, identity
+        self.n = self.n + 1
+        self.last = identity
         self.put(self.n if self.dialect == 'insightface' else self.n - 1, label, image)
         self.ranges.setdefault(identity, [self.n, self.n])[1] = self.n + 1
 

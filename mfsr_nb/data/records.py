@@ -39,7 +39,8 @@ def record_parts(
         if pos + 8 > limit:
             raise ValueError('is cut off')
         magic, flag_and_length = _FRAME.unpack_from(buffer, pos)
-        flag, length = flag_and_length >> 29, flag_and_length % _TOO_LONG
+        flag = flag_and_length >> 29
+        length = flag_and_length % _TOO_LONG
         if magic != MAGIC:
             raise ValueError('does not start with the magic number')
         if flag not in ((2, 3) if parts else (0, 1)):
@@ -196,7 +197,8 @@ def _examine(buffer, pos, limit, exact):
 
 def _look_closer(buffer, offsets, limit, suspects, exact):
     "({i: parts} of sound records, {i: what is wrong} of others) among the suspects"
-    parts, bad = {}, {}
+    parts = {}
+    bad = {}
     for i in suspects.tolist():
         try:
             parts[i] = _examine(buffer, int(offsets[i]), int(limit[i]), exact)
@@ -215,11 +217,13 @@ def read_headers(
     exact: bool = False,  # Must each record end where the next one starts?
 ) -> Headers:
     "The headers of all records, and what is wrong with some"
-    words, size = np.frombuffer(buffer, '<u4', len(buffer) // 4), len(buffer)
+    words = np.frombuffer(buffer, '<u4', len(buffer) // 4)
+    size = len(buffer)
     outside = (offsets % 4 != 0) | (offsets > size - 8)
     place = np.where(outside, 0, offsets) // 4
     limit = _ends(buffer, offsets, outside, words)
-    start, length = offsets + 8, (words[place + 1] % _TOO_LONG).astype(np.int64)
+    start = offsets + 8
+    length = (words[place + 1] % _TOO_LONG).astype(np.int64)
     end = start + length
     suspect = (words[place] != MAGIC) | (words[place + 1] >> 29 != 0) | (end > limit)
     if exact:
@@ -230,7 +234,8 @@ def read_headers(
     split = {i: found for i, found in parts.items() if len(found) > 1}
     for i, found in split.items():
         data = join_parts(buffer, found)
-        length[i], head[i] = len(data), np.frombuffer(data[:32].ljust(32, b'\0'), '<u4')
+        length[i] = len(data)
+        head[i] = np.frombuffer(data[:32].ljust(32, b'\0'), '<u4')
     short = length < 24 + 4 * head[:, 0].astype(np.int64)
     bad = dict.fromkeys(np.flatnonzero(short).tolist(), _TOO_SHORT)
     bad |= dict.fromkeys(np.flatnonzero(outside).tolist(), _OUTSIDE) | wrong

@@ -50,7 +50,8 @@ def split_identities(
     "Hold out identities; raises `InputError` where training or test would have fewer than two"
     if not 0 < share < 1:
         raise InputError(f'share {share}: use a fraction of the identities, between 0 and 1')
-    names, usable = sorted(set(table.identity)), _can_be_found(table)
+    names = sorted(set(table.identity))
+    usable = _can_be_found(table)
     count = min(max(2, round(share * len(names))), len(usable), len(names) - 2)
     if count < 2:
         raise InputError(

@@ -24,7 +24,8 @@ def to_square(
     if (height, width) == (size, size):
         return pixels
     side = min(width, height)
-    x, y = (width - side) / 2, (height - side) / 2
+    x = (width - side) / 2
+    y = (height - side) / 2
     box = (x, y, x + side, y + side)
     image = Image.fromarray(pixels)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))

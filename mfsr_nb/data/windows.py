@@ -69,7 +69,9 @@ def suppress(
     device = box.device
     # Apple's GPUs have no double precision
     place = 'cpu' if box.device.type == 'mps' else device
-    box, score, image = box.to(place).double(), score.to(place).double(), image.to(place)
+    box = box.to(place).double()
+    score = score.to(place).double()
+    image = image.to(place)
     shift = image * (box.max() - box.min() + 1)
     return nms(box + shift[:, None], score, overlap).to(device)
 

@@ -137,7 +137,8 @@ def read_checkpoint(
 class Checkpoint(Callback):
     "Saves the run at intervals, on Ctrl-C and on SIGTERM, always between two steps"
 
-    order, run_valid = 70, False
+    order = 70
+    run_valid = False
 
     def __init__(
         self,

@@ -41,7 +41,8 @@ def _choose(device: str, available: Sequence[str]) -> str:
     "The device with this name, or the best one; raises `InputError` if it is not available"
     best = available[0].partition(':')[0]
     found = _parsed(device or os.environ.get(DEVICE_VARIABLE) or best)
-    kind, index = found.type, found.index
+    kind = found.type
+    index = found.index
     if kind == 'cuda':
         # of several processes, each has a GPU of its own
         index = local_rank() if index is None else index

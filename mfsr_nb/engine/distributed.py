@@ -40,7 +40,8 @@ class _SignsOfLife:
 
     def __init__(self, store: dist.Store, launch: DistributedInfo):
         # a connection of its own, since another thread may be waiting for the store
-        self.store, self.launch = store.clone(), launch
+        self.store = store.clone()
+        self.launch = launch
         self.leaving = threading.Event()
         self.thread = threading.Thread(target=self._give, daemon=True)
         self.thread.start()
@@ -160,7 +161,8 @@ def _wait_for_all(store: dist.Store, launch: DistributedInfo, end: float) -> int
 
 def _find_store(launch: DistributedInfo) -> dist.Store:
     "The store of a launch, when all processes have come; raises `InputError`"
-    place, seconds = _meeting_point(), _seconds_to_join()
+    place = _meeting_point()
+    seconds = _seconds_to_join()
     end = time.monotonic() + seconds
     remedy = 'start all processes of the launch, or set MFSR_LAUNCH_TIMEOUT higher'
     rendezvous = importlib.import_module('torch.distributed.rendezvous').rendezvous
@@ -293,7 +295,8 @@ def sync_batch_norms(
 class AverageGradients(Callback):
     "Averages the gradients over the processes of a launch"
 
-    order, run_valid = -9, False
+    order = -9
+    run_valid = False
 
     def before_fit(self) -> None:
         device = next(self.model.parameters()).device

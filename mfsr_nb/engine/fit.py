@@ -35,16 +35,20 @@ from .loaders import CountSteps, ShareBatches, train_loader
 class StepProgress(ProgressCallback):
     "Progress over all steps of a training"
 
-    name, desc, bar = 'progress', 'training', None
+    name = 'progress'
+    desc = 'training'
+    bar = None
 
     def before_fit(self) -> None:
         # also called by `validate`, which has no steps
         if not self.create_mbar:
             return
-        loader, done = train_loader(self.learn.dls), 0
+        loader = train_loader(self.learn.dls)
+        done = 0
         total = self.n_epoch * len(loader)
         if getattr(loader, 'steps', None):
-            done, total = int(get_model(self.model).n_steps), loader.steps
+            done = int(get_model(self.model).n_steps)
+            total = loader.steps
         self.bar = progress(range(total), desc=self.desc, initial=done)
         self.bar.update(0)
 
@@ -98,7 +102,8 @@ class EpochLines(Callback):
 class Watch(Callback):
     "Loss curves and timing; raises `InputError` on a loss that is not finite"
 
-    order, run_valid = 60, False
+    order = 60
+    run_valid = False
 
     def __init__(
         self,
@@ -223,7 +228,8 @@ def adam(
 class BFloat16(Callback):
     "Computes the network in bfloat16, wherever the model is"
 
-    order, autocast = MixedPrecision.order, None
+    order = MixedPrecision.order
+    autocast = None
 
     def before_fit(self) -> None:
         model = get_model(self.model)

@@ -63,7 +63,9 @@ class StepLoader(BatchLoader):
         **kwargs,  # For `BatchLoader`
     ):
         super().__init__(dataset, bs=bs, n=per_epoch * bs, **kwargs)
-        self.per_epoch, self.steps, self.first = per_epoch, steps, first
+        self.per_epoch = per_epoch
+        self.steps = steps
+        self.first = first
 
     def __len__(self) -> int:
         "Steps of the epoch; the last epoch of a run may be shorter"
@@ -118,7 +120,8 @@ class CountSteps(Callback):
     "Counts the steps in the model, and begins each epoch where the count stands"
 
     # after everything that belongs to the step
-    order, run_valid = 30, False
+    order = 30
+    run_valid = False
 
     def before_train(self) -> None:
         loader = train_loader(self.learn.dls)
@@ -144,6 +147,7 @@ class ShareBatches(Callback):
         "Undo what DistributedTrainer does to a loader"
         loader = self.learn.dl
         if isinstance(getattr(loader, 'dl', None), BatchLoader):
-            loader.world_size, loader.get_idxs = 1, loader.dl.get_idxs
+            loader.world_size = 1
+            loader.get_idxs = loader.dl.get_idxs
 
     before_validate = before_train

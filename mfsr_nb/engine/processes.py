@@ -126,11 +126,13 @@ class _Worker:
         with without_interrupt():
             self.process.start()
         its_end.close()
-        self.ready, self.job = False, None
+        self.ready = False
+        self.job = None
 
     def begin(self, job: _Job) -> None:
         "Send a job; if the worker is dead, the next `receive` says so"
-        self.job, job.begun = job, True
+        self.job = job
+        job.begun = True
         with suppress(OSError):
             self.connection.send_bytes(ForkingPickler.dumps((job.function, job.chunk)))
 
@@ -138,7 +140,8 @@ class _Worker:
         "Take its answer, or the word that it is ready; raises OSError or EOFError if it is dead"
         answer = self.connection.recv_bytes()
         if self.ready:
-            self.job.answer, self.job = answer, None
+            self.job.answer = answer
+            self.job = None
         self.ready = True
 
     def end(self) -> str:
@@ -172,8 +175,11 @@ class WorkerPool:
         can_fork = 'fork' in multiprocessing.get_all_start_methods()
         # a process that has used the threads of torch cannot be forked safely
         self.context = multiprocessing.get_context('fork' if fork and can_fork else 'spawn')
-        self.n_workers, self.remedy, self.prepare = workers, remedy, prepare
-        self.workers, self.failed_starts = [], 0
+        self.n_workers = workers
+        self.remedy = remedy
+        self.prepare = prepare
+        self.workers = []
+        self.failed_starts = 0
 
     def __enter__(self) -> 'WorkerPool':
         return self
@@ -192,7 +198,8 @@ class WorkerPool:
 
         Where a worker died, the results of the pieces take the place of that of the chunk.
         """
-        jobs, rest = [], (_Job(function, chunk) for chunk in chunks)
+        jobs = []
+        rest = (_Job(function, chunk) for chunk in chunks)
         try:
             while True:
                 jobs += islice(rest, max(0, self.ahead * self.n_workers - len(jobs)))
@@ -210,7 +217,8 @@ class WorkerPool:
 
     def shutdown(self) -> None:
         "End the workers, each after its present chunk"
-        workers, self.workers = self.workers, []
+        workers = self.workers
+        self.workers = []
         try:
             for worker in workers:
                 worker.leave()
@@ -250,7 +258,8 @@ def _receive(self: WorkerPool, jobs: list[_Job], name: Callable, split: Callable
 @patch
 def _bury(self: WorkerPool, worker: _Worker, jobs: list, name: Callable, split: Any) -> None:
     "Do the job of a dead worker again; raises `InputError` where it is the second one"
-    cause, job = worker.end(), worker.job
+    cause = worker.end()
+    job = worker.job
     self.failed_starts += not worker.ready
     if self.failed_starts > 2:
         raise InputError(

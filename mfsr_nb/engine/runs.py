@@ -153,7 +153,8 @@ def _try_hold(stack, folder, wait):
 # Folders that a thread of this process holds
 _HELD = threading.local()
 # Seconds between two tries, and between two words about them
-_PAUSE, _PATIENCE = 1.0, 30
+_PAUSE = 1.0
+_PATIENCE = 30
 
 
 @contextmanager
@@ -260,7 +261,8 @@ def _find_finished(run, fresh, load, device):
     "(network, facts) of a finished run, or None"
     if not _by_first(partial(_is_finished, run, fresh)):
         return None
-    network, header = load(run.weights, device), read_header(run.weights)
+    network = load(run.weights, device)
+    header = read_header(run.weights)
     return network, {name: value for name, value in header.items() if name not in _NO_FACTS}
 
 

@@ -77,7 +77,8 @@ def make_generator_that_masks(
     "`make_generator`, repeated where it has failed; raises `InputError` as that does"
     how = dict(name=name, S=S, skip_bad=skip_bad, **kwargs)
     size = generator_settings(preset, name).image_size
-    faces, segmenter = _some_faces(full, size, skip_bad), load_unet(S)
+    faces = _some_faces(full, size, skip_bad)
+    segmenter = load_unet(S)
     bounds = preset.iamgan.monitor.mask_fraction_warn
     tried = []
     for attempt in range(MOST_TRAININGS):

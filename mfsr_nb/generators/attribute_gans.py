@@ -103,7 +103,8 @@ class AttributeGAN(Adversarial):
     ):
         super().__init__(section, seed)
         self.phases = ('disc',) * section.n_critic + ('gen',)
-        self.n_critic, self.targets = section.n_critic, section.targets
+        self.n_critic = section.n_critic
+        self.targets = section.targets
         self.weights = section.weights
         size = section.image_size
         self.G = AttributeGenerator(section.method, size, **settings(section.generator))
@@ -129,7 +130,8 @@ class AttributeGAN(Adversarial):
         alpha = torch.from_numpy(rng.random((len(x), 1, 1, 1), np.float32)).to(x)
         with torch.no_grad():
             y = self.G(x, t)
-        seen_x, seen_y = self.augmented(x, 2 * k), self.augmented(y, 2 * k + 1)
+        seen_x = self.augmented(x, 2 * k)
+        seen_y = self.augmented(y, 2 * k + 1)
         real, logits = self.D(seen_x)
         fake, _ = self.D(seen_y)
         slope = slopes(self.D, seen_x, seen_y, alpha)
@@ -138,7 +140,8 @@ class AttributeGAN(Adversarial):
 
     def gen(self, f: torch.Tensor, m: torch.Tensor, out: dict) -> dict:
         "Generated images, their scores, and what the losses of equation T3 need"
-        x, c = out['x'], out['c']
+        x = out['x']
+        c = out['c']
         y = self.G(x, out['t'])
         look = getattr(self.G.net, 'look', None)
         fake, logits = self.D(self.augmented(y, 2 * self.n_critic))
@@ -174,7 +177,8 @@ class AttributeGANLoss:
         "Of the generator; equation T4"
         adv = -out['fake'].mean()
         att = attribute_loss(out['logits'], out['t'])
-        cyc, own = torch.zeros_like(adv), torch.zeros_like(adv)
+        cyc = torch.zeros_like(adv)
+        own = torch.zeros_like(adv)
         if out['back'] is not None:
             cyc = (out['x'] - out['back']).abs().mean()  # eq. T3
         if out['same'] is not None:

@@ -138,7 +138,8 @@ class StarNet(nn.Module):
         body: str = 'hourglass',  # As for `conditional_body`
     ):
         super().__init__()
-        self.output, self.gain = output, gate_gain
+        self.output = output
+        self.gain = gate_gain
         shape = dict(ngf=ngf, downs=downs, blocks=blocks)
         self.net = conditional_body(body, 4, OUTPUTS[output], **shape)
         self.multiple = self.net.multiple
@@ -196,8 +197,10 @@ class AttNet(nn.Module):
     ):
         super().__init__()
         self.multiple = 2**layers
-        self.shortcut, self.inject = shortcut, inject
-        self.output, self.gain = output, gate_gain
+        self.shortcut = shortcut
+        self.inject = inject
+        self.output = output
+        self.gain = gate_gain
         widths = [min(ngf * 2**i, 1024) for i in range(layers)]
         self.enc = nn.ModuleList()
         for n_in, n_out in zip([3, *widths], widths):
@@ -215,7 +218,9 @@ class AttNet(nn.Module):
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"
-        features, code, sign = [], x, 2 * c - 1
+        features = []
+        code = x
+        sign = 2 * c - 1
         for layer in self.enc:
             code = layer(code)
             features.append(code)
@@ -287,7 +292,8 @@ class Critic(nn.Module):
             act = nn.LeakyReLU(slope, True)
             body.append(_conv(n_in, n_out, 4, stride=2, norm=normalization, act=act))
         self.body = nn.Sequential(*body).to(memory_format=torch.channels_last)
-        channels, side = widths[-1], size // 2**layers
+        channels = widths[-1]
+        side = size // 2**layers
         if fc:
             self.src = self._dense_head(channels * side**2, fc, slope)
             self.cls = self._dense_head(channels * side**2, fc, slope)

@@ -69,7 +69,8 @@ class Adversarial(nn.Module):
     ):
         super().__init__()
         self.bf16 = section.precision == 'bf16'
-        self.seed, self.augment = seed, section.augment.discriminator
+        self.seed = seed
+        self.augment = section.augment.discriminator
         self.ema = None
         self.register_buffer('n_steps', torch.zeros((), dtype=torch.long))
 
@@ -112,7 +113,8 @@ class Adversarial(nn.Module):
 # %% ../../nbs/paper/06a_adversarial_training.ipynb #06a0da05
 def _check_section(section, generator):
     "Raise `InputError` where size, cycle loss and network do not fit together"
-    size, multiple = generator.config['seen'] or section.image_size, generator.body.multiple
+    size = generator.config['seen'] or section.image_size
+    multiple = generator.body.multiple
     if size % multiple:
         halvings = multiple.bit_length() - 1
         raise InputError(
@@ -138,10 +140,12 @@ class CycleGAN(Adversarial):
         size = section.image_size
         generator = dict(settings(section.generator), size=size, method=method)
         discriminator = settings(section.discriminator)
-        self.G_FM, self.G_MF = Generator(**generator), Generator(**generator | dict(latent=0))
+        self.G_FM = Generator(**generator)
+        self.G_MF = Generator(**generator | dict(latent=0))
         _check_section(section, self.G_FM)
         self.cycle = section.cycle
-        self.D_M, self.D_F = PatchGAN(**discriminator), PatchGAN(**discriminator)
+        self.D_M = PatchGAN(**discriminator)
+        self.D_F = PatchGAN(**discriminator)
         self.pool_M = ImagePool(section.pool_size, size, 2 * seed)
         self.pool_F = ImagePool(section.pool_size, size, 2 * seed + 1)
         self.average(section)
@@ -260,7 +264,8 @@ class CycleLoss:
         lambda1 = linear_ramp(out['step'], section.lambda1)
         loss, self.parts = mfg_loss(out, lambda1, section.gan_mode)
         if 'z' in out:
-            images, codes = (out['picture'], out['other_picture']), (out['z'], out['other_z'])
+            images = (out['picture'], out['other_picture'])
+            codes = (out['z'], out['other_z'])
             self.parts['ms'] = mode_seeking_loss(*images, *codes, out['gate'].detach())
             loss = loss + section.mode_seeking * self.parts['ms']
         return loss
@@ -300,7 +305,8 @@ def by_phase(
 class AdversarialTrainer(Callback):
     "Trains the phases one after another on each batch, and averages the generator"
 
-    order, run_valid = 20, False
+    order = 20
+    run_valid = False
 
     def __init__(
         self,
@@ -369,7 +375,8 @@ def phase_rates(
 class FlatLinear(Callback):
     "The learning rates of section 5.2: constant, then falling to zero"
 
-    order, run_valid = 0, False
+    order = 0
+    run_valid = False
 
     def __init__(
         self,
@@ -379,7 +386,8 @@ class FlatLinear(Callback):
 
     def before_batch(self) -> None:
         "Set the rate of each phase"
-        model, schedule = get_model(self.model), self.section.schedule
+        model = get_model(self.model)
+        schedule = self.section.schedule
         step = int(model.n_steps)
         factor = flat_linear(step, schedule.constant_until, schedule.linear_to_zero_at)
         rate = self.section.optimizer.lr * factor
@@ -391,7 +399,8 @@ class GANLearner(Learner):
 
     def show_results(self, ds_idx: int = 1, max_n: int = 9, **kwargs) -> None:
         "Draw held-out faces above what the generator makes of them"
-        loader, generator = self.dls[ds_idx], get_model(self.model).kept.eval()
+        loader = self.dls[ds_idx]
+        generator = get_model(self.model).kept.eval()
         batch = loader.one_batch()
         x = batch[0].to(next(generator.parameters()).device)
         with torch.inference_mode():

@@ -91,7 +91,8 @@ def _check_run(f, m, seed):
 
 # layers that only a generator with a code has, and how much smaller they begin beside weights
 # that were trained without one: the first masks are then nearly those of these weights
-CODE_LAYERS, CODE_START = 'body.styles.', 0.1
+CODE_LAYERS = 'body.styles.'
+CODE_START = 0.1
 
 
 def _begin_with(networks, start):

@@ -80,8 +80,10 @@ class Translator(Masker):
         if batch < 1:
             raise InputError(f'batch {batch}: use 1 or more')
         super().__init__(method, seed, dict(options, mask_from='S' if segment else 'change'))
-        self.generator, self.segment = generator, segment
-        self.batch, self.device = batch, device
+        self.generator = generator
+        self.segment = segment
+        self.batch = batch
+        self.device = device
         self.size = _side(generator, size)
         self.takes_noise = 'seed' in inspect.signature(generator.translate).parameters
         # for reading and writing
@@ -216,7 +218,8 @@ def _find_generator(weights, method, device):
 
 def _in_crop_of(generator, src):
     "The generator for the crops of a data set, where these are known to be others than its own"
-    own, other = crop_from(generator.config.get('crop')), crop_of(src)
+    own = crop_from(generator.config.get('crop'))
+    other = crop_of(src)
     if own is None or other is None or own.fits(other):
         return generator
     return InOtherCrop(generator, own, other)

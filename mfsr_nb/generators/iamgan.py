@@ -156,7 +156,8 @@ def _names_of(x, known):
 # %% ../../nbs/paper/07_iamgan.ipynb #0707aa1a
 def _record_calls(model, f, m):
     "(calls as network, input, output; results of the first phase) of one step of all phases"
-    calls, hooks = [], []
+    calls = []
+    hooks = []
 
     def recorder(name):
         def record(module, inputs, output):
@@ -293,14 +294,16 @@ def figure4(
 class MaskShare(Callback):
     "Warns where the mask fraction, averaged over the last steps, is outside of `bounds`"
 
-    order, run_valid = 66, False
+    order = 66
+    run_valid = False
 
     def __init__(
         self,
         bounds: Sequence[float],  # Least and largest fraction of the image
         last: int = 50,  # Steps to average
     ):
-        self.bounds, self.last = bounds, last
+        self.bounds = bounds
+        self.last = last
         self.seen = []
 
     def after_batch(self) -> None:

@@ -257,7 +257,8 @@ def compose_output(
         return Painted(values.tanh())
     if output == 'residual':
         return Painted((x + values).clamp(-1, 1))
-    opacity, picture = gate(values[:, 3:], gain), values[:, :3].tanh()
+    opacity = gate(values[:, 3:], gain)
+    picture = values[:, :3].tanh()
     return Painted(x + opacity * (picture - x), opacity, picture)  # eq. G1
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #95566936
@@ -368,7 +369,9 @@ class Generator(nn.Module):
             **about,
         )
         self.seen = seen or about.get('size', 0)
-        self.output, self.gain, self.latent = output, gate_gain, latent
+        self.output = output
+        self.gain = gate_gain
+        self.latent = latent
         code = dict(latent=latent) if latent else {}
         body = BODIES[name](ngf, blocks, OUTPUTS[output], **code)
         body = init_normal(body, init_std) if init_std else body
@@ -466,7 +469,8 @@ class ImagePool(nn.Module):
         seed: int = 0,  # Of the draws
     ):
         super().__init__()
-        self.size, self.seed = size, seed
+        self.size = size
+        self.seed = seed
         self.register_buffer('images', torch.zeros(size, 3, image, image))
         self.register_buffer('n', torch.zeros((), dtype=torch.long))
 

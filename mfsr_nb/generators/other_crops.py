@@ -57,7 +57,9 @@ class InOtherCrop(nn.Module):
                 f'this generator knows faces with {own}, and draws whole images: only one with a '
                 f'gate (`output: blend`) masks faces with {other}'
             )
-        self.generator, self.own, self.other = generator, own, other
+        self.generator = generator
+        self.own = own
+        self.other = other
         self.config = generator.config
 
     def painted(
@@ -66,8 +68,10 @@ class InOtherCrop(nn.Module):
         seed: Sequence[int] | None = None,  # B numbers that name the codes; None: 0, 1, ...
     ) -> Painted:
         "The masked images, and their gates"
-        size, side = self.generator.config['size'], x.shape[-1]
-        known, here = self.own.points(size), self.other.points(side)
+        size = self.generator.config['size']
+        side = x.shape[-1]
+        known = self.own.points(size)
+        here = self.other.points(side)
         to_known = similarity_transform(here, known)
         # an image that is to shrink is reduced first, or fine lines would be lost or broken
         reduced = seen_at(x, max(1, round(side * np.hypot(*to_known[:, 0]))))
@@ -75,7 +79,8 @@ class InOtherCrop(nn.Module):
         seen = resampled(reduced, from_known, size, border=True)
         _, gate, picture = self.generator.painted(seen, seed)
         brought = resampled(torch.cat([gate, gate * picture], 1), to_known, side)
-        opacity, covered = brought[:, :1], brought[:, 1:]
+        opacity = brought[:, :1]
+        covered = brought[:, 1:]
         return Painted(x + covered - opacity * x, opacity)  # eq. G6
 
     def translate(

@@ -42,7 +42,8 @@ def _summary_writer(folder):
 class Samples(Callback):
     "Writes generated faces at regular steps, such as `DEST/samples/000500.png`"
 
-    order, run_valid = 65, False
+    order = 65
+    run_valid = False
 
     def __init__(
         self,
@@ -51,9 +52,11 @@ class Samples(Callback):
         every: int = 500,  # Steps between two sheets
         board: bool = False,  # Write for TensorBoard as well?
     ):
-        self.f, self.every = f, every
+        self.f = f
+        self.every = every
         self.dest = Path(dest)
-        self.board, self.writer = board, None
+        self.board = board
+        self.writer = None
 
     def before_fit(self) -> None:
         "The folder is held from now on"

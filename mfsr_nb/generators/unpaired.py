@@ -49,9 +49,11 @@ class UnpairedBatches:
         seed: int = 0,  # Of the sequence of batches
         each: int | None = None,  # Images per domain and step; None: `batch_size`
     ):
-        self.f, self.m = f, m
+        self.f = f
+        self.m = m
         self.labels = torch.tensor(np.asarray(labels))
-        self.section, self.seed = section, seed
+        self.section = section
+        self.seed = seed
         self.each = each or section.batch_size
 
     def _draw(self, images, rng):
@@ -111,7 +113,8 @@ def gan_dls(
     each: int | None = None,  # Images per domain and step; None: `batch_size`
 ) -> DataLoaders:
     "fastai `DataLoaders` over `UnpairedBatches`; raises `InputError` if a domain is too small"
-    rng, labels = np.random.default_rng((seed, 9)), np.asarray(labels)
+    rng = np.random.default_rng((seed, 9))
+    labels = np.asarray(labels)
     parts = zip(_parted(f, held_out, rng), _parted(m, held_out, rng))
     loaders = []
     for rows_f, rows_m in parts:
@@ -130,7 +133,8 @@ def augment_for_discriminator(
     rng: np.random.Generator,  # Draws the changes of each image
 ) -> torch.Tensor:  # The same shape, differentiable in x
     "Images with random brightness, contrast and position; borders are repeated"
-    size, n = x.shape[-1], len(x)
+    size = x.shape[-1]
+    n = len(x)
 
     def drawn(largest):
         values = rng.uniform(-largest, largest, (n, 1, 1, 1))

@@ -101,11 +101,15 @@ def ssim_map(
     b: np.ndarray,  # uint8 (H, W, 3)
 ) -> np.ndarray:  # float64 (H, W), averaged over channels
     "SSIM of the window around each pixel; images are mirrored at their borders"
-    a, b = np.float64(a), np.float64(b)
-    ma, mb = _smooth(a), _smooth(b)
-    va, vb = _smooth(a * a) - ma * ma, _smooth(b * b) - mb * mb
+    a = np.float64(a)
+    b = np.float64(b)
+    ma = _smooth(a)
+    mb = _smooth(b)
+    va = _smooth(a * a) - ma * ma
+    vb = _smooth(b * b) - mb * mb
     ab = _smooth(a * b) - ma * mb
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1 = (0.01 * 255) ** 2
+    c2 = (0.03 * 255) ** 2
     over = (ma * ma + mb * mb + c1) * (va + vb + c2)
     return ((2 * ma * mb + c1) * (2 * ab + c2) / over).mean(-1)
 
@@ -148,7 +152,8 @@ def region_iou(
     region: np.ndarray,  # bool (n, S, S)
 ) -> np.ndarray:  # (n,); NaN where both are empty
     "Intersection over union"
-    both, either = (mask & region).sum((1, 2)), (mask | region).sum((1, 2))
+    both = (mask & region).sum((1, 2))
+    either = (mask | region).sum((1, 2))
     return np.where(either > 0, both / np.maximum(either, 1), np.nan)
 
 # %% ../../nbs/paper/19_generator_report.ipynb #9cf9220b
@@ -166,7 +171,8 @@ def _describe(image: np.ndarray, keep: np.ndarray) -> list[float]:
     if not len(y):
         return [np.nan] * 10
     rgb = image[y, x] / 255
-    sx, sy = x.std(), y.std()
+    sx = x.std()
+    sy = y.std()
     tilt = ((x - x.mean()) * (y - y.mean())).mean() / max(sx + sy, 1e-9)
     lengths = [x.mean() / size, y.mean() / size, sx / size, sy / size]
     return [*rgb.mean(0), rgb.mean(1).std(), *lengths, tilt / size, len(y) ** 0.5 / size]
@@ -216,7 +222,8 @@ def frechet(
     b: np.ndarray,  # float (k, d) features, k >= 2
 ) -> float:
     "Fréchet distance between two sets of features"
-    ra, rb = _root_of_covariance(a), _root_of_covariance(b)
+    ra = _root_of_covariance(a)
+    rb = _root_of_covariance(b)
     means = ((a.mean(0) - b.mean(0)) ** 2).sum()
     cross = np.linalg.svd(ra @ rb.T, compute_uv=False).sum()
     return float(means + (ra**2).sum() + (rb**2).sum() - 2 * cross)
@@ -237,13 +244,15 @@ def frechet_splits(
 ) -> FrechetSplits:
     "Distances with equally many images; NaN where there are fewer than two"
     images = min(len(after), len(real) // 2)
-    rng, found = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    found = []
     if images < 2:
         return FrechetSplits(np.full((1, 3), np.nan), images)
     for _ in range(splits):
         order = rng.permutation(len(real))
         some = rng.choice(len(after), images, replace=False)
-        half, other_half = real[order[:images]], real[order[images : 2 * images]]
+        half = real[order[:images]]
+        other_half = real[order[images : 2 * images]]
         found.append([frechet(x, half) for x in (after[some], before[some], other_half)])
     return FrechetSplits(np.array(found), images)
 
@@ -269,7 +278,8 @@ def mean_with_interval(
     "The mean with its 95 % bootstrap interval over images; None without values"
     v = np.asarray(v, float)
     v = v[np.isfinite(v)]
-    n, rng = len(v), np.random.default_rng(0)
+    n = len(v)
+    rng = np.random.default_rng(0)
     if not n:
         return None
     drawn = [v[rng.integers(n, size=n)].mean() for _ in range(draws)]
@@ -282,8 +292,10 @@ def ratio_with_interval(
     draws: int = 1000,  # Bootstrap samples
 ) -> dict[str, float] | None:
     "`mean_distance` of a divided by that of b, with its 95 % bootstrap interval"
-    a, b = a[np.isfinite(a).all(1)], b[np.isfinite(b).all(1)]
-    own, real = mean_distance(a, draws), mean_distance(b, draws)
+    a = a[np.isfinite(a).all(1)]
+    b = b[np.isfinite(b).all(1)]
+    own = mean_distance(a, draws)
+    real = mean_distance(b, draws)
     if not real.value > 0:
         return None
     return value_with_interval(own.value / real.value, own.resamples / real.resamples, len(a))
@@ -302,7 +314,9 @@ def _check_images(name: str, **images: np.ndarray) -> None:
 
 def _check_fit(name: str, images: Mapping[str, np.ndarray], maps: Mapping[str, Any]) -> None:
     "Raise `InputError` unless images and maps fit together"
-    before, after, m = images['before'], images['after'], images['m']
+    before = images['before']
+    after = images['after']
+    m = images['m']
     if before.shape != after.shape or before.shape[1:] != m.shape[1:]:
         raise InputError(
             f'{name}: before {before.shape}, after {after.shape} and m {m.shape} do not fit: '
@@ -357,7 +371,8 @@ def _frechet_metrics(splits: FrechetSplits) -> dict:
         found[name] = value_with_interval(v.mean(), v, n)
     found['frechet_relative'] = None
     if (f[:, 1] > f[:, 2]).all():
-        gap, own = f[:, 1].mean() - f[:, 2].mean(), f[:, 0] - f[:, 2]
+        gap = f[:, 1].mean() - f[:, 2].mean()
+        own = f[:, 0] - f[:, 2]
         found['frechet_relative'] = value_with_interval(own.mean() / gap, own / gap, n)
     return found
 
@@ -378,7 +393,8 @@ def generator_report(
     keep = keep_of(keep, f'{name}: keep')
     m_keep = None if m_keep is None else keep_of(m_keep, f'{name}: m_keep')
     region = None if region is None else np.asarray(region, bool)
-    images, maps = dict(before=before, after=after, m=m), dict(keep=keep)
+    images = dict(before=before, after=after, m=m)
+    maps = dict(keep=keep)
     _check_images(name, **images)
     _check_fit(name, images, maps | dict(m_keep=m_keep, region=region))
     bounds = load_preset('paper').iamgan.monitor.mask_fraction_warn
@@ -453,7 +469,8 @@ def _draw_panel(ax: Any, reports: Sequence[dict], key: str) -> None:
         ends += _draw_bar(ax, y, report, key)
     if ideal is not None:
         ax.axvline(ideal, ls='--', c='.4', lw=0.8)
-    low, high = min(0, *ends), max(ends)
+    low = min(0, *ends)
+    high = max(ends)
     ax.set_title(title, fontsize=8)
     ax.tick_params(labelsize=8, length=2)
     ax.spines[['top', 'right']].set_visible(False)
@@ -493,7 +510,8 @@ def report_figure(
     from matplotlib.figure import Figure
 
     if isinstance(cards, dict):
-        cards, images = [cards], [images] if images else None
+        cards = [cards]
+        images = [images] if images else None
     cards = list(cards)
     if not cards:
         raise InputError('no reports to show: give at least one')
@@ -566,7 +584,8 @@ def generated_faces(
     most: int = 2000,  # Images at most, evenly spaced
 ) -> GeneratedFaces:
     "What `generator_report` needs; raises `InputError` where a masked image has no original"
-    table, masked = read(src), read_generated(generated)
+    table = read(src)
+    masked = read_generated(generated)
     check_whole(generated)
     row_of = dict(zip(table.key, range(len(table))))
     if missing := [key for key in masked.key if key not in row_of]:

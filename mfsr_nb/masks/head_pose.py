@@ -38,7 +38,8 @@ def turn_points(
     pitch: float,  # Degrees, positive up
 ) -> np.ndarray:
     "Points as they appear on a turned head (eq. 1), (n, 2)"
-    psi, theta = math.radians(yaw), math.radians(pitch)
+    psi = math.radians(yaw)
+    theta = math.radians(pitch)
     rotation = [
         [math.cos(psi), 0, math.sin(psi)],
         [
@@ -87,7 +88,8 @@ class HeadPose(NamedTuple):
     head: int  # The mean head that fits better: 0 that of drawings, 1 that of photographs
 
 
-_YAW_STEP, _PITCH_STEP = 6, 12
+_YAW_STEP = 6
+_PITCH_STEP = 12
 _YAWS = np.arange(-72, 73, _YAW_STEP)
 _PITCHES = np.arange(-48, 49, _PITCH_STEP)
 _TO_COMPLEX = np.array([1, 1j])
@@ -120,8 +122,10 @@ def _turned_heads(n):
 def _lowest(patch):
     "Place of the lowest point of a parabola over 3 x 3 values, from its middle, within 1"
     (top_left, top, top_right), (left, middle, right), (low_left, low, low_right) = patch.tolist()
-    slope_i, slope_j = (low - top) / 2, (right - left) / 2
-    bend_i, bend_j = low + top - 2 * middle, right + left - 2 * middle
+    slope_i = (low - top) / 2
+    slope_j = (right - left) / 2
+    bend_i = low + top - 2 * middle
+    bend_j = right + left - 2 * middle
     cross = (low_right + top_left - low_left - top_right) / 4
     determinant = bend_i * bend_j - cross**2
     if determinant <= 0:
@@ -160,9 +164,11 @@ def head_pose(
             'landmarks do not look like a face: give left eye, right eye, nose tip, '
             'left and right corner of the mouth as the image shows them, or 68 in iBUG order'
         )
-    i, j = min(max(i, 1), len(_YAWS) - 2), min(max(j, 1), len(_PITCHES) - 2)
+    i = min(max(i, 1), len(_YAWS) - 2)
+    j = min(max(j, 1), len(_PITCHES) - 2)
     step_i, step_j = _lowest(misfit[head, i - 1 : i + 2, j - 1 : j + 2])
-    yaw, pitch = _YAWS[i] + _YAW_STEP * step_i, _PITCHES[j] + _PITCH_STEP * step_j
+    yaw = _YAWS[i] + _YAW_STEP * step_i
+    pitch = _PITCHES[j] + _PITCH_STEP * step_j
     return HeadPose(float(yaw), float(pitch), int(head))
 
 # %% ../../nbs/paper/16b_head_pose.ipynb #b000000d

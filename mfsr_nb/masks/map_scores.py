@@ -16,7 +16,8 @@ def iou(
     b: np.ndarray | torch.Tensor,  # bool (..., H, W)
 ) -> torch.Tensor:
     "Intersection over union of each pair of maps (eq. 3), (...); 1 if both are empty"
-    a, b = torch.as_tensor(a), torch.as_tensor(b)
+    a = torch.as_tensor(a)
+    b = torch.as_tensor(b)
     both = (a & b).sum((-2, -1))
     either = (a | b).sum((-2, -1))
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
@@ -25,8 +26,10 @@ def iou(
 def _edge(a):
     "Pixels of a map (n, 1, H, W) with a neighbor outside of it; the image's border is no edge"
     padded = F.pad(a.float(), (1, 1, 1, 1), mode='replicate')
-    left, right = padded[..., 1:-1, :-2], padded[..., 1:-1, 2:]
-    above, below = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
+    left = padded[..., 1:-1, :-2]
+    right = padded[..., 1:-1, 2:]
+    above = padded[..., :-2, 1:-1]
+    below = padded[..., 2:, 1:-1]
     return a & (torch.stack([left, right, above, below]).amin(0) == 0)
 
 
@@ -44,7 +47,8 @@ def boundary_f(
     "F-score of the edges of each pair of maps (eq. 3), (...); 1 if neither has an edge"
     shape = torch.as_tensor(a).shape
     a, b = (_edge(torch.as_tensor(o).reshape(-1, 1, *shape[-2:])) for o in (a, b))
-    n_a, n_b = a.sum((1, 2, 3)), b.sum((1, 2, 3))
+    n_a = a.sum((1, 2, 3))
+    n_b = b.sum((1, 2, 3))
     precision = _count_near(a, b, near) / n_a.clamp(min=1)
     recall = _count_near(b, a, near) / n_b.clamp(min=1)
     f = 2 * precision * recall / (precision + recall).clamp(min=1e-9)

@@ -46,7 +46,9 @@ class Masker:
     ):
         if seed < 0:
             raise InputError(f'seed {seed}: use 0 or more')
-        self.method, self.seed, self.said = method, seed, dict(said)
+        self.method = method
+        self.seed = seed
+        self.said = dict(said)
 
     def table(self, t: pd.DataFrame) -> pd.DataFrame:
         "The table with a column `points_crc`: checksum of the landmarks, -1 if they do not matter"
@@ -152,13 +154,17 @@ class AdHoc(Masker):
         crop: Crop | None = None,  # Of the images; None: not known
         **options,  # Of the method
     ):
-        self.device, self.batch = device, batch
+        self.device = device
+        self.batch = batch
         self.options = dict(MASKS.settings(method, options))
-        self.needs, self.how, self.crop = MASKS[method].needs_landmarks, landmarks, crop
+        self.needs = MASKS[method].needs_landmarks
+        self.how = landmarks
+        self.crop = crop
         self.leaves_out = self.needs and landmarks == 'mtcnn' and no_face == 'skip'
         super().__init__(method, seed, _said(options, landmarks, self.needs))
         if landmarks not in LANDMARKS and named_crop(landmarks):
-            self.how, self.crop = 'template', named_crop(landmarks)
+            self.how = 'template'
+            self.crop = named_crop(landmarks)
         elif landmarks not in LANDMARKS and not str(landmarks).endswith('.csv'):
             raise InputError(
                 f'unknown landmarks {landmarks!r}: use one of {", ".join(LANDMARKS)}, '
@@ -183,7 +189,8 @@ class AdHoc(Masker):
         return found.loc[todo.index]
 
     def __call__(self, rows: pd.DataFrame, dest: Path, skip_bad: bool) -> list[dict | str]:
-        out, points = [], landmarks(rows)
+        out = []
+        points = landmarks(rows)
         # Tuples of rows are slow to make with 136 more columns
         rows = rows[[column for column in rows if column not in set(_MARKS)]]
         for row, p in zip(rows.itertuples(), points):
@@ -347,8 +354,10 @@ class _Writer:
     "Adds the lines of a share to its part of the recipe"
 
     def __init__(self, masker, skip_bad):
-        self.masker, self.skip_bad = masker, skip_bad
-        self.made, self.bad = 0, []
+        self.masker = masker
+        self.skip_bad = skip_bad
+        self.made = 0
+        self.bad = []
 
     def line(self, key, result):
         "The line of a result; raises `InputError` for an error that may not be skipped"
@@ -368,7 +377,8 @@ class _Writer:
 # %% ../../nbs/library/33_mask_folder.ipynb #e2d05b8c
 def _fill(chosen, dest, masker, skip_bad, workers, share):
     "Mask what does not exist yet of this process's share"
-    part, existed = share.part(dest), any(dest.glob('recipe*.jsonl*'))
+    part = share.part(dest)
+    existed = any(dest.glob('recipe*.jsonl*'))
     t = chosen.table.assign(place=range(len(chosen.table)))
     # The first process of a launch reports for all
     reasons = [f'{path}: {reason}' for path, reason in chosen.left_out if not share.rank]
@@ -410,7 +420,8 @@ def fill_folder(
         raise InputError(f'unknown domain {domain!r}: use {DOMAINS[0]} or all')
     if workers is not None and workers < 1:
         raise InputError(f'{workers} workers: use 1 or more')
-    t, dest = read(src, skip_bad), Path(dest)
+    t = read(src, skip_bad)
+    dest = Path(dest)
     t = t if domain == 'all' else t[t.domain != MASKED]
     if not len(t):
         raise InputError(f'{src}: no full faces: only they are masked, unless --domain all')

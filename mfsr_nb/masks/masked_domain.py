@@ -72,7 +72,8 @@ class MaskedEstimate:
         device: str | None = None,  # cpu or cuda; None: a GPU if there is one
         batch: int = 128,  # Images at a time
     ):
-        self.device, self.batch = pick_device(device), batch
+        self.device = pick_device(device)
+        self.batch = batch
         S = segmentation
         if not isinstance(S, nn.Module):
             S = load_unet(S or find_released(SEGMENTATION))
@@ -90,8 +91,10 @@ class MaskedEstimate:
         return np.where(known, score_to_probability(score).numpy(), np.nan)
 
     def __call__(self, table: pd.DataFrame) -> np.ndarray:
-        paths, points = table.path.tolist(), landmarks(table)
-        parts, square = [np.zeros(0)], partial(face_square, size=self.size)
+        paths = table.path.tolist()
+        points = landmarks(table)
+        parts = [np.zeros(0)]
+        square = partial(face_square, size=self.size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in progress(range(0, len(paths), self.batch), desc='looking for masks'):
                 rows = slice(start, start + self.batch)

@@ -132,7 +132,8 @@ def check_dest(
 ) -> None:
     "Raise `InputError` where writing to `dest` could touch the data set or anything else"
     check_links(dest)
-    source, target = Path(src).resolve(), dest.resolve()
+    source = Path(src).resolve()
+    target = dest.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):
         raise InputError(
             f'{dest}: lies inside the data set {src}, or around it: choose a destination of its own'

@@ -111,8 +111,10 @@ def _homography(src, dst):
     (center_p, spread_p), (center_q, spread_q) = (
         (points.mean(0), max(points.std(), 1e-9)) for points in (src, dst)
     )
-    p, q = (src - center_p) / spread_p, (dst - center_q) / spread_q
-    one, zero = np.ones((len(p), 1)), np.zeros((len(p), 3))
+    p = (src - center_p) / spread_p
+    q = (dst - center_q) / spread_q
+    one = np.ones((len(p), 1))
+    zero = np.zeros((len(p), 3))
     x_rows = np.concatenate([p, one, zero, -q[:, :1] * p], 1)
     y_rows = np.concatenate([zero, p, one, -q[:, 1:] * p], 1)
     equations = np.concatenate([x_rows, y_rows])
@@ -209,13 +211,15 @@ def _fit(anchors, points, warp):
 def _place(template, head, landmarks, warp, shape):
     "Warp a template so that its anchors on the head (68, 2) meet the landmarks"
     used = WARPS[warp]
-    anchors, points = (head - template.corner)[used] * GRID - 0.5, landmarks[used]
+    anchors = (head - template.corner)[used] * GRID - 0.5
+    points = landmarks[used]
     matrix = _fit(anchors, points, warp)
     unit = math.hypot(*matrix[:2, 0]) * GRID
     box = _box_of(matrix, template.turn.shape, shape, margin=0.12 * (warp == 'piecewise'))
     to_box = _moved(-box.left, -box.top) @ matrix
     # beside the template the silhouette is far away
-    size, beside = (box.width, box.height), (-9, -9, -1e4, 0)
+    size = (box.width, box.height)
+    beside = (-9, -9, -1e4, 0)
     if warp == 'similarity':
         turn = cv2.warpAffine(template.turn, to_box[:2], size, borderValue=beside)
     elif warp == 'homography':
@@ -240,7 +244,8 @@ class _FaceLight(NamedTuple):
 
 def _face_light(gray, cover):
     "Light of the gray values (h, w) under the cover (h, w), from eq. 3"
-    columns, lit = cover.sum(0), (gray * cover).sum(0)
+    columns = cover.sum(0)
+    lit = (gray * cover).sum(0)
     u = np.linspace(-1, 1, cover.shape[1], dtype=np.float32)
     total = max(float(columns.sum()), 1e-6)
     mean = float(lit.sum()) / total
@@ -374,9 +379,11 @@ SPAN = 4
 
 def _is_mirrored(five):
     "Is the mouth on the wrong side of the eyes? A profile, with its eyes together, does not tell"
-    eyes, down = five[1] - five[0], five[3:].mean(0) - five[:2].mean(0)
+    eyes = five[1] - five[0]
+    down = five[3:].mean(0) - five[:2].mean(0)
     cross = eyes[0] * down[1] - eyes[1] * down[0]
-    apart, height = np.linalg.norm(eyes), np.linalg.norm(down)
+    apart = np.linalg.norm(eyes)
+    height = np.linalg.norm(down)
     return apart > height / 3 and cross < -0.7 * apart * height
 
 
@@ -384,7 +391,8 @@ def _check_points(points, size):
     "Raise `InputError` on landmarks that cannot be pixels (x, y) of a face in the image"
     if points.shape not in ((68, 2), (5, 2)):
         raise InputError(f'landmarks of shape {points.shape}: give (68, 2) or (5, 2) of one face')
-    span, (height, width) = np.ptp(points, 0).max(), size
+    span = np.ptp(points, 0).max()
+    (height, width) = size
     if span < SPAN:
         raise InputError(
             f'landmarks span only {span:.2g} pixels: give pixels of this image, not fractions'
@@ -476,7 +484,8 @@ def apply_mask(
 ) -> MaskedFace:
     "A masked copy of a face; raises `InputError` that names the image on unusable landmarks"
     rng = np.random.default_rng((seed, zlib.crc32(key.encode())))
-    origin, chosen = {}, MASKS[method]
+    origin = {}
+    chosen = MASKS[method]
     try:
         if chosen.needs_landmarks:
             landmarks, source = landmarks68(landmarks, image.shape[:2])

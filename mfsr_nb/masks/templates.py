@@ -60,7 +60,10 @@ _STRAPS = dict(
 )
 
 # the part of the plane that a front view shows
-_LEFT, _TOP, _RIGHT, _BOTTOM = -1.25, -0.5, 1.25, 1.75
+_LEFT = -1.25
+_TOP = -0.5
+_RIGHT = 1.25
+_BOTTOM = 1.75
 
 # %% ../../nbs/paper/16a_mask_templates.ipynb #7d10e3c9
 def _rounded(corners):
@@ -75,7 +78,8 @@ def _rounded(corners):
 def _coverage(polygons, n, oversampling=4):
     "Share of each pixel that the polygons cover, float32; n pixels per unit"
     scale = n * oversampling
-    height, width = round((_BOTTOM - _TOP) * n), round((_RIGHT - _LEFT) * n)
+    height = round((_BOTTOM - _TOP) * n)
+    width = round((_RIGHT - _LEFT) * n)
     canvas = np.zeros((height * oversampling, width * oversampling), np.uint8)
     for polygon in polygons:
         # OpenCV takes sixteenths of a pixel
@@ -93,7 +97,8 @@ def _strap_polygons(kind):
     for x, y, ear_x, ear_y in _STRAPS[kind]:
         across = np.array([y - ear_y, ear_x - x]) / math.hypot(ear_x - x, ear_y - y) * width
         for side in (-1, 1):
-            start, end = (x * side, y), (ear_x * side, ear_y)
+            start = (x * side, y)
+            end = (ear_x * side, ear_y)
             middle = np.array([start, end, end, start])
             bars.append(middle + np.outer([1, 1, -1, -1], across * (side, 1)))
     return bars
@@ -164,7 +169,8 @@ def _surgical(shade, cloth, variant):
 
 def _n95(shade, cloth, variant):
     "Welded rim, two seams across the cup, metal strip"
-    y, edge = cloth.y, cloth.edge
+    y = cloth.y
+    edge = cloth.edge
     shade = shade * (1 - 0.30 * _line(edge - 0.09, 0.012) + 0.08 * _line(edge - 0.05, 0.03))
     bend = np.cos(2 * cloth.x)
     upper = 0.18 * _line(y - 0.50 - 0.10 * bend, 0.014) * (edge > 0.1)
@@ -282,11 +288,13 @@ class _Seen(NamedTuple):
 
 def _front_points(to):
     "What is seen of points that move along their rows to `to` (h, w)"
-    start, end = to.min(), to.max()
+    start = to.min()
+    end = to.max()
     pixels = start + _STEP * (np.arange(math.ceil((end - start) / _STEP) + 1) + 0.5)
     # what does not reach beyond its predecessors is hidden
     reach = np.maximum.accumulate(to, 1)
-    first, last = to[:, :1], reach[:, -1:]
+    first = to[:, :1]
+    last = reach[:, -1:]
     index = np.minimum(np.arange(to.shape[1]), to.argmax(1)[:, None])
     # each row has its own part of one long row, so that one call interpolates all
     apart = (end - start + 1) * np.arange(len(to))[:, None]
@@ -324,7 +332,8 @@ def _pitched(layers, depth, theta):
 @lru_cache(maxsize=512)
 def _turn(cup, yaw, pitch, n):
     "The `_Turn` by a yaw and a pitch of a cloth that stands off the mouth by `cup`"
-    psi, theta = math.radians(abs(yaw)), math.radians(pitch)
+    psi = math.radians(abs(yaw))
+    theta = math.radians(pitch)
     x = np.arange(_LEFT + _STEP / 2, _RIGHT, _STEP)
     y = np.arange(_TOP + _STEP / 2, _BOTTOM, _STEP)
     x, y = np.meshgrid(x, y)
@@ -338,7 +347,8 @@ def _turn(cup, yaw, pitch, n):
     if yaw < 0:
         layers = layers[:, ::-1] * np.float32([-1, 1, 1, 1])
         left = -left - layers.shape[1] * _STEP
-    scale, shift = (n, n, 1, 1), (_LEFT * n + 0.5, _TOP * n + 0.5, 0, 0)
+    scale = (n, n, 1, 1)
+    shift = (_LEFT * n + 0.5, _TOP * n + 0.5, 0, 0)
     return _Turn(layers * np.float32(scale) - np.float32(shift), (left, top))
 
 # %% ../../nbs/paper/16a_mask_templates.ipynb #238311a2
@@ -395,7 +405,8 @@ def _front(kind, variant, n):
 
 def _trimmed(front, turn):
     "The template without what shows no cloth"
-    low, high = (*front.low, -_STEP, 0), (*front.high, 9, 9)
+    low = (*front.low, -_STEP, 0)
+    high = (*front.high, 9, 9)
     shown = cv2.dilate(cv2.inRange(turn.seen, low, high), np.ones((3, 3)))
     x, y, width, height = cv2.boundingRect(shown)
     seen = np.ascontiguousarray(turn.seen[y : y + height, x : x + width])

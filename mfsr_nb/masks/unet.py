@@ -262,7 +262,8 @@ def lr_schedule(
 class SegRate(Callback):
     "Sets the learning rate by the model's step counter"
 
-    order, run_valid = 0, False
+    order = 0
+    run_valid = False
 
     def __init__(
         self,
@@ -294,8 +295,10 @@ class Segmenting(Callback):
         if self.training:
             x, y = augment(self.x, self.y, self.seed, int(self.model.n_steps), a=self.s.augment)
         else:
-            x, y = self.x.permute(0, 3, 1, 2).float() / 127.5 - 1, self.y[:, None].float()
-        self.learn.xb, self.learn.yb = (x,), (y,)
+            x = self.x.permute(0, 3, 1, 2).float() / 127.5 - 1
+            y = self.y[:, None].float()
+        self.learn.xb = (x,)
+        self.learn.yb = (y,)
 
 # %% ../../nbs/paper/05_unet.ipynb #05a0b001
 def _build_unet(s, device):
@@ -308,7 +311,9 @@ class _SegRows:
     "`rows[numbers]`: uint8 images and bool masks"
 
     def __init__(self, x, y, rows):
-        self.x, self.y, self.rows = x, y, np.asarray(rows)
+        self.x = x
+        self.y = y
+        self.rows = np.asarray(rows)
 
     def __len__(self):
         return len(self.rows)
@@ -345,7 +350,8 @@ def unet_dls(
         table = read_seg(data)
         data = (table, *load_seg(table, s.image_size))
     t, x, y = data
-    train, held = np.flatnonzero(~t.held), np.flatnonzero(t.held)
+    train = np.flatnonzero(~t.held)
+    held = np.flatnonzero(t.held)
     per_epoch = max(1, round(len(train) / s.batch_size))
     batches = SegBatches(x, y, train, bs=s.batch_size, seed=seed)
     loader = StepLoader(batches, s.batch_size, per_epoch, steps=steps, draw=draw_masks)
@@ -424,7 +430,8 @@ def train_unet(
     """
     t = read_seg(data)
     x, y = load_seg(t, s.image_size)
-    rows, held_rows = np.flatnonzero(~t.held), np.flatnonzero(t.held)
+    rows = np.flatnonzero(~t.held)
+    held_rows = np.flatnonzero(t.held)
     device = pick_device(device)
     steps = max(1, round(s.epochs * len(rows) / s.batch_size))
     held = {}

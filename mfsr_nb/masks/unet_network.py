@@ -117,7 +117,8 @@ def mask_probability(
     desc: str = 'looking for masks',  # Text of the progress bar
 ) -> torch.Tensor:
     "P(pixel is mask), float32 (n, H, W) on the CPU"
-    device, maps = next(S.parameters()).device, []
+    device = next(S.parameters()).device
+    maps = []
     with evaluation_mode(S):
         for i in progress(range(0, len(x), bs), desc=desc):
             batch = x[i : i + bs].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1

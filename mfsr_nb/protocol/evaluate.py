@@ -78,7 +78,8 @@ def pair_counts(
     enough: int = 5,  # Unmatched pairs that a false accept rate must accept to be meaningful
 ) -> PairCounts:
     "Numbers of pairs, false accept rates to report, and notes on repeats and too few pairs"
-    counts, notes = dict(sets=int(pairs['set'][pairs['set'] != NO_FOLD].nunique())), []
+    counts = dict(sets=int(pairs['set'][pairs['set'] != NO_FOLD].nunique()))
+    notes = []
     for name, part in (('matched', pairs[pairs.same]), ('unmatched', pairs[~pairs.same])):
         counts[name] = len(part)
         counts['distinct_' + name] = len(part.drop_duplicates(['left', 'right']))
@@ -89,7 +90,8 @@ def pair_counts(
                 f'{repeats} of {len(part)} {name} pairs are repeats within their set: '
                 'there are not enough images for more'
             )
-    distinct, limits = counts['distinct_unmatched'], {}
+    distinct = counts['distinct_unmatched']
+    limits = {}
     standard = standard_metrics()
     for name, far in far_limits().items():
         wanted = name in standard
@@ -171,7 +173,9 @@ def per_identity(
     hit = (found.first == 1).astype(int)
     table = pd.DataFrame(dict(identity=as_array(identity)[found.probe], hit=hit, ap=found.ap))
     groups = table.groupby('identity')
-    n, rank1, ap = groups.hit.count(), groups.hit.sum(), groups.ap.mean().round(4)
+    n = groups.hit.count()
+    rank1 = groups.hit.sum()
+    ap = groups.ap.mean().round(4)
     return dict(n=n.tolist(), rank1=rank1.tolist(), map=ap.tolist())
 
 # %% ../../nbs/paper/04_protocol.ipynb #2e07b6ce
@@ -190,7 +194,9 @@ class _Images(NamedTuple):
 
 def _check_images(embedding, identity, domain, scenario, path, matrix):
     "Arrays of one length as `_Images`; raises `InputError` otherwise"
-    ids, dom, (left, right) = as_array(identity), as_domain(domain), scenario_domains(scenario)
+    ids = as_array(identity)
+    dom = as_domain(domain)
+    (left, right) = scenario_domains(scenario)
     probe, gallery = (np.flatnonzero(in_domain(dom, domain)) for domain in (left, right))
     if matrix is not None:
         want = len(probe), len(gallery)
@@ -209,7 +215,8 @@ def _check_images(embedding, identity, domain, scenario, path, matrix):
             f'{len(x)} embeddings, {len(ids)} identities, {len(dom)} domains{n_paths}: '
             'give one of each for every image'
         )
-    norm, code = embedding_norms(x, path), as_codes(ids)[0]
+    norm = embedding_norms(x, path)
+    code = as_codes(ids)[0]
     return _Images(x, norm, ids, dom, code=code, probe=probe, gallery=gallery, matrix=matrix)
 
 # %% ../../nbs/paper/04_protocol.ipynb #19c00348
@@ -224,7 +231,10 @@ def _scores_of_pairs(images, pairs):
 
 def _search(images, same_images):
     "The retrieval of the probes, among the others where both sides are the same images"
-    x, ids, probe, gallery = images.embedding, images.ids, images.probe, images.gallery
+    x = images.embedding
+    ids = images.ids
+    probe = images.probe
+    gallery = images.gallery
     if images.matrix is not None:
         return retrieval(images.matrix, ids[probe], gallery_id=ids[gallery])
     if same_images:
@@ -269,7 +279,8 @@ def prepare_evaluation(
     else:
         _check_pairs(pairs, images.code, images.dom, scenario)
     ids = images.code[pairs[['left', 'right']].to_numpy()]
-    scores, counted = _scores_of_pairs(images, pairs), _counted(pairs, ids, asked)
+    scores = _scores_of_pairs(images, pairs)
+    counted = _counted(pairs, ids, asked)
     resample = dict(bootstrap=bootstrap, seed=seed)
     verified = pair_metrics(scores, pairs, ids, limits=counted.limits, **resample)
     found = _search(images, len(set(scenario_domains(scenario))) == 1)
@@ -360,7 +371,9 @@ def metric_table(
     metrics: dict,  # Metrics of one scenario, from `evaluate`
 ) -> pd.DataFrame:
     "The metrics of one scenario with their intervals and thresholds, as text"
-    intervals, thresholds, rows = metrics['intervals'], metrics['thresholds'], {}
+    intervals = metrics['intervals']
+    thresholds = metrics['thresholds']
+    rows = {}
     for name, value in metrics.items():
         if isinstance(value, float) or name in standard_metrics() or name in thresholds:
             interval = '{:.4f} to {:.4f}'.format(*intervals[name]) if name in intervals else ''
@@ -447,7 +460,8 @@ def evaluate_file(
 ) -> dict:
     "The metrics of files of embeddings; raises `InputError` that names the file"
     files = embedding_files(npz)
-    arrays, npz = join_embeddings(files), ', '.join(map(str, files))
+    arrays = join_embeddings(files)
+    npz = ', '.join(map(str, files))
     names = scenario.split(',') if isinstance(scenario, str) else list(scenario)
     for name in names:
         _check_domains(npz, arrays['masked'], name)
@@ -475,7 +489,8 @@ def _check_domains(npz, masked, scenario):
     missing = set(scenario_domains(scenario)) - there - {None}
     if missing:
         (only,) = there
-        what, other = DOMAINS[min(missing)], f'{DOMAINS[only]}-{DOMAINS[only]}'
+        what = DOMAINS[min(missing)]
+        other = f'{DOMAINS[only]}-{DOMAINS[only]}'
         raise InputError(
             f'{npz}: no {what} faces for {scenario}: '
             'add their npz (mfsr_eval full.npz masked.npz), '

@@ -225,7 +225,8 @@ def check_embeddings(
     name: str | Path,  # The file, for the error message
 ) -> dict:
     "The arrays in their proper types; raises `InputError` that names the file and the row"
-    embedding, masked = arrays['embedding'], arrays['masked']
+    embedding = arrays['embedding']
+    masked = arrays['masked']
     if embedding.ndim != 2 or embedding.dtype.kind not in 'fiu' or not embedding.size:
         raise InputError(
             f'{name}: embedding is {embedding.dtype} {embedding.shape}: '
@@ -242,7 +243,8 @@ def check_embeddings(
     with np.errstate(over='ignore'):
         embedding = np.ascontiguousarray(embedding, dtype=np.float32)
     try:
-        path, identity = as_text(arrays['path']), as_names(arrays['identity'])
+        path = as_text(arrays['path'])
+        identity = as_names(arrays['identity'])
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f'{name}: {error}') from error
     embedding_norms(embedding, path, f'{name}: embedding')
@@ -255,7 +257,8 @@ def _load(path):
     if missing := [name for name in _ARRAYS if name not in arrays]:
         need = ', '.join(_ARRAYS)
         raise InputError(f'{path}: no array {missing[0]!r}: it must hold {need}')
-    weights, truth = str(arrays.pop('weights', '')), arrays.pop('issame', None)
+    weights = str(arrays.pop('weights', ''))
+    truth = arrays.pop('issame', None)
     arrays = check_embeddings(arrays, path)
     if truth is not None:
         arrays['issame'] = check_truth(truth, len(arrays['embedding']), path)

@@ -36,13 +36,16 @@ def pair_scores(
 ) -> np.ndarray:
     "Cosine similarity of each pair (m,)"
     x = as_tensor(embedding)
-    left, right = as_tensor(np.asarray(left)), as_tensor(np.asarray(right))
+    left = as_tensor(np.asarray(left))
+    right = as_tensor(np.asarray(right))
     norm = embedding_norms(embedding) if norm is None else norm
     norm = torch.from_numpy(np.asarray(norm))[:, None]
     scores = []
     for i in range(0, len(left), rows):
-        a, b = left[i : i + rows], right[i : i + rows]
-        unit_a, unit_b = (x[a] / norm[a]).float(), (x[b] / norm[b]).float()
+        a = left[i : i + rows]
+        b = right[i : i + rows]
+        unit_a = (x[a] / norm[a]).float()
+        unit_b = (x[b] / norm[b]).float()
         scores.append((unit_a * unit_b).sum(1))
     return torch.cat(scores).double().numpy()
 
@@ -54,7 +57,8 @@ def best_threshold(
 ) -> float:
     "Midpoint of the gap between scores that decides most pairs correctly; the lowest of equals"
     order = np.argsort(scores, kind='stable')
-    s, y = np.asarray(scores, np.float64)[order], np.asarray(same, bool)[order]
+    s = np.asarray(scores, np.float64)[order]
+    y = np.asarray(same, bool)[order]
     matched, unmatched = (int((~y).sum()), int(y.sum())) if balanced else (1, 1)
     # correct[k] is the number of correct decisions when s[k:] are accepted (eq. 2).
     steps = np.where(y, -matched, unmatched)
@@ -106,7 +110,9 @@ def verification(
 # %% ../../nbs/paper/03_metrics.ipynb #a0b6d9a5
 def _check_scores(scores, same, sets):
     "The three as arrays of one length; NaN, infinity or a single set are refused"
-    scores, same, sets = as_array(scores), as_array(same).astype(bool), as_array(sets)
+    scores = as_array(scores)
+    same = as_array(same).astype(bool)
+    sets = as_array(sets)
     if not scores.shape == same.shape == sets.shape or scores.ndim != 1:
         raise InputError(
             f'scores {scores.shape}, same {same.shape}, sets {sets.shape}: '
@@ -134,7 +140,8 @@ def roc_curve(
 ) -> ROC:
     "False and true accept rates at every distinct score (eq. 3)"
     order = np.argsort(-scores, kind='stable')
-    s, y = scores[order], np.asarray(same, bool)[order]
+    s = scores[order]
+    y = np.asarray(same, bool)[order]
     # Equal scores are accepted together, so a step ends at the last of them.
     ends = np.append(np.flatnonzero(s[1:] != s[:-1]), len(s) - 1)
 
@@ -166,7 +173,8 @@ def equal_error_rate(
     def at(values, index):
         return np.take_along_axis(values, index, -1)[..., 0]
 
-    d_before, d_after = at(difference, after - 1), at(difference, after)
+    d_before = at(difference, after - 1)
+    d_after = at(difference, after)
     weight = d_after / (d_after - d_before)
     return at(far, after) - weight * (at(far, after) - at(far, after - 1))
 
@@ -232,7 +240,8 @@ def count_ranks(
 
 def _ranks_by_sorting(row, matches):
     "The same ranks from one sort of the row"
-    rising, score = np.sort(row), row[matches]
+    rising = np.sort(row)
+    score = row[matches]
     low = np.searchsorted(rising, score, 'left')
     high = np.searchsorted(rising, score, 'right')
     # Only where scores are equal must those before the match be counted.
@@ -290,7 +299,8 @@ class Retrieval:
         self.n_probe = len(self.probe)
         self.first = self.ranks[np.cumsum(self.n_match) - self.n_match]
         self.ap, self.ap_trapezoid = average_precision(self.ranks, self.n_match)
-        self.map, self.map_trapezoid = float(self.ap.mean()), float(self.ap_trapezoid.mean())
+        self.map = float(self.ap.mean())
+        self.map_trapezoid = float(self.ap_trapezoid.mean())
         found_at = np.bincount(self.first, minlength=self.n_gallery + 1)[1:]
         self.cmc = np.cumsum(found_at) / self.n_probe  # eq. 5
 
@@ -304,7 +314,8 @@ class Retrieval:
 
     def take(self, rows: np.ndarray) -> 'Retrieval':
         "The same for some probes, which may repeat"
-        start, n_match = np.cumsum(self.n_match) - self.n_match, self.n_match[rows]
+        start = np.cumsum(self.n_match) - self.n_match
+        n_match = self.n_match[rows]
         # Position of each rank among those of its probe.
         within = np.arange(n_match.sum()) - np.repeat(np.cumsum(n_match) - n_match, n_match)
         ranks = self.ranks[np.repeat(start[rows], n_match) + within]
@@ -321,8 +332,10 @@ def similarity_blocks(
     cols: int = 65536,  # Gallery images in one product
 ) -> Iterator[tuple[int, np.ndarray]]:
     "For each block of probes, the first probe's number and cosines (b, g) in a reused buffer"
-    probe, gallery = as_tensor(probe).float(), as_tensor(gallery).float()
-    block, buffer = torch.zeros(rows, probe.shape[1]), torch.empty(rows, len(gallery))
+    probe = as_tensor(probe).float()
+    gallery = as_tensor(gallery).float()
+    block = torch.zeros(rows, probe.shape[1])
+    buffer = torch.empty(rows, len(gallery))
     scale = torch.as_tensor(1 / gallery_norm).float()
     for i in range(0, len(probe), rows):
         b = len(probe[i : i + rows])
@@ -364,7 +377,9 @@ def retrieval(
     probe = as_array(probe)
     is_matrix = gallery is None and gallery_id is not None
     if gallery is None and not is_matrix:
-        gallery, gallery_id, own = probe, probe_id, np.arange(len(probe))
+        gallery = probe
+        gallery_id = probe_id
+        own = np.arange(len(probe))
     n_gallery = len(as_array(gallery_id))
     _check_identities(probe, probe_id, n_gallery, own)
     if is_matrix:
@@ -420,7 +435,10 @@ def _rank_blocks(
     n_gallery: int,
 ):
     "Count the ranks in all blocks"
-    ranks, best, best_score, other = [], [], [], []
+    ranks = []
+    best = []
+    best_score = []
+    other = []
     for first, scores in blocks:
         matches.exclude_own(first, scores)
         best.append(top_columns(scores, top))
@@ -501,7 +519,8 @@ def chance_level(
     k: int = 50,  # Length of the CMC curve
 ) -> dict:
     "Expected `cmc` (to rank `k`), `rank1`, `rank5`, `rank10` and `map` of a random order"
-    m, N = as_array(n_match)[:, None].astype(float), n_gallery
+    m = as_array(n_match)[:, None].astype(float)
+    N = n_gallery
     i = np.arange(min(k, N))
     cmc = 1 - np.cumprod((N - m - i).clip(0) / (N - i), 1).mean(0)
     H = (1 / np.arange(1, N + 1)).sum()

@@ -148,7 +148,8 @@ def _rates(names):
 
 def _intervals(values, searches, code, weights):
     "Metric -> [low, high] over resamples of the identities"
-    rows, draws = np.arange(len(code)), {name: [] for name in values}
+    rows = np.arange(len(code))
+    draws = {name: [] for name in values}
     for weight in weights:
         part = searches.of(np.repeat(rows, weight[code]))
         if len(part['mated']):
@@ -168,7 +169,8 @@ def open_set_metrics(
     seed: int,  # Seed of the resamples
 ) -> OpenSetMetrics:
     "Every metric on `open_set`, with thresholds and intervals; None where it lacks support"
-    result, n = OpenSetMetrics({}, {}, {}, []), len(searches.nonmated)
+    result = OpenSetMetrics({}, {}, {}, [])
+    n = len(searches.nonmated)
     ids, code = np.unique(code, return_inverse=True)
     weights = bootstrap_weights(len(ids), bootstrap, seed) if bootstrap else None
     rates = _rates(reported_metrics('open_set'))

@@ -45,7 +45,8 @@ NOTE = (
 
 def _without_identities(verified, counted):
     "All metrics of a list, None where identities are needed"
-    values, missing = verified.values, dict.fromkeys(('n_probe', 'n_gallery', 'n_skipped'))
+    values = verified.values
+    missing = dict.fromkeys(('n_probe', 'n_gallery', 'n_skipped'))
     first = dict.fromkeys(standard_metrics()) | missing
     first |= {name: None if o is None else float(o) for name, o in values.items()}
     return dict(
@@ -106,7 +107,8 @@ def load_pair_list(
 ) -> PairList:
     "The embeddings of a `.bin` with its truth; raises `InputError` where they do not fit"
     arrays = load_embeddings(npz)
-    embedding, kept = arrays['embedding'], arrays.get('issame')
+    embedding = arrays['embedding']
+    kept = arrays.get('issame')
     if same is None and kept is None:
         raise InputError(
             f'{npz}: it does not say which pairs are matched: give the list, --pairs FILE.bin'

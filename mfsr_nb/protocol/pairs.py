@@ -92,15 +92,18 @@ def pair_sides(
 # %% ../../nbs/paper/02_pairs.ipynb #8aefa6fb
 def _check_sides(sides, scenario):
     "Refuse sides without a matched or without an unmatched pair"
-    left, right = sides.left, sides.right
+    left = sides.left
+    right = sides.right
     for side, domain in zip((left, right), scenario_domains(scenario)):
         if not len(side.rows):
             what = 'image' if domain is None else f'{DOMAINS[domain]} image'
             raise InputError(f'no {what}: {scenario} needs some; check `masked` of each image')
     if sides.same_images:
-        has_matched, needed = left.count > 1, 'two images'
+        has_matched = left.count > 1
+        needed = 'two images'
     else:
-        has_matched, needed = (left.count > 0) & (right.count > 0), 'a masked and a full image'
+        has_matched = (left.count > 0) & (right.count > 0)
+        needed = 'a masked and a full image'
     if not has_matched.any():
         raise InputError(
             f'no identity has {needed}, so there is no matched pair ({scenario}): '
@@ -132,9 +135,12 @@ def draw_matched(
     rng: np.random.Generator,  # Source of the draws
 ) -> tuple[np.ndarray, np.ndarray]:
     "`n` matched pairs (left rows, right rows); none repeats before all have been drawn once"
-    left, right, available = sides.left, sides.right, sides.available
+    left = sides.left
+    right = sides.right
+    available = sides.available
     # All matched pairs are numbered, identity after identity.
-    end, total = np.cumsum(available), int(available.sum())
+    end = np.cumsum(available)
+    total = int(available.sum())
     rounds, rest = (0, n) if by == 'even' else divmod(n, total)
     if by == 'pair':
         drawn = rng.choice(total, rest, replace=False)
@@ -186,13 +192,15 @@ def list_unmatched(
     sides: PairSides,  # Images to pair
 ) -> PairList:
     "Every unmatched pair; weights are those of drawing two identities, then an image of each"
-    code, apart = sides.code, sides.apart
+    code = sides.code
+    apart = sides.apart
     grid = np.meshgrid(sides.left.rows, sides.right.rows, indexing='ij')
     left, right = (o.ravel() for o in grid)
     keep = apart[left] != apart[right]
     if sides.same_images:
         keep &= left < right
-    left, right = left[keep], right[keep]
+    left = left[keep]
+    right = right[keep]
     weight = 1 / (sides.left.count[code[left]] * sides.right.count[code[right]])
     return PairList(left, right, weight)
 
@@ -214,7 +222,9 @@ def draw_unmatched(
     rng: np.random.Generator,  # Source of the draws
 ) -> tuple[np.ndarray, np.ndarray]:
     "`n` unmatched pairs (left rows, right rows); none repeats before all have been drawn once"
-    apart, left, right = sides.apart, sides.left, sides.right
+    apart = sides.apart
+    left = sides.left
+    right = sides.right
     total = _count_unmatched(sides)
     if total <= 4 * n:
         return _draw_from_list(list_unmatched(sides), n, by, rng)
@@ -231,7 +241,8 @@ def draw_unmatched(
 
 def _count_unmatched(sides):
     "Number of unmatched pairs"
-    left, right = sides.left.rows, sides.right.rows
+    left = sides.left.rows
+    right = sides.right.rows
     n = sides.apart.max(initial=0) + 1
     left_count, right_count = (
         np.bincount(sides.apart[rows], minlength=n) for rows in (left, right)
@@ -284,7 +295,8 @@ def split_identities(
     able = sides.available > 0
     present = sides.left.count + sides.right.count > 0
     n = number_of_folds(able.sum(), present.sum(), most)
-    fold, rng = np.full(len(able), NO_FOLD), np.random.default_rng(seed)
+    fold = np.full(len(able), NO_FOLD)
+    rng = np.random.default_rng(seed)
     groups = [rng.permutation(np.flatnonzero(group)) for group in (able, present & ~able)]
     dealt = groups[0] if present.sum() == 3 else np.concatenate(groups)
     fold[dealt] = np.arange(len(dealt)) % max(n, 1) if n else NO_FOLD
@@ -348,9 +360,11 @@ def draw_folds(
     fold, n = split_identities(sides, sets, size.seed)
     if not n:
         return draw_sets(sides, 1, size).assign(set=NO_FOLD)
-    parts, by_of_matched = [], 'even' if size.by == 'identity' else size.by
+    parts = []
+    by_of_matched = 'even' if size.by == 'identity' else size.by
     for s in range(n):
-        rng, own = np.random.default_rng([size.seed, s]), fold == s
+        rng = np.random.default_rng([size.seed, s])
+        own = fold == s
         matched = draw_matched(_only(sides, own, own), size.matched, by_of_matched, rng)
         unmatched = _draw_unmatched_of(sides, own, size.unmatched, size.by, rng)
         parts += [_as_table(s, matched, True), _as_table(s, unmatched, False)]
@@ -389,7 +403,8 @@ def make_pairs(
     _check_options(by, sets, matched, unmatched)
     if folds not in FOLDS:
         raise InputError(f'unknown folds {folds!r}: use {" or ".join(FOLDS)}')
-    identity, dom = as_array(identity), as_domain(domain)
+    identity = as_array(identity)
+    dom = as_domain(domain)
     if key is None:
         order = np.arange(len(identity))
     else:
@@ -430,7 +445,8 @@ def describe_folds(
     ids: np.ndarray,  # (n, 2) identities of both images of each pair, as integers
 ) -> Folds:
     "What the sets of these pairs are"
-    sets, same = pairs['set'].to_numpy(), pairs.same.to_numpy()
+    sets = pairs['set'].to_numpy()
+    same = pairs.same.to_numpy()
     within = sets != NO_FOLD
     shown = pd.DataFrame(dict(set=np.repeat(sets, 2), who=ids.ravel(), same=np.repeat(same, 2)))
     shown = shown[np.repeat(within, 2)].drop_duplicates()

@@ -150,7 +150,8 @@ def far_limits() -> dict[str, float]:
 # %% ../../nbs/paper/03a_report_metrics.ipynb #03a00019
 def _computation(name, given):
     "A metric with its options, as a function of the data of its kind, whose names are `given`"
-    metric, options = METRICS[name], dict(METRICS.settings(name))
+    metric = METRICS[name]
+    options = dict(METRICS.settings(name))
     parameters = inspect.signature(metric.make).parameters
     wanted = [key for key in parameters if key in METRICS.supplied]
     if unknown := [key for key in wanted if key not in given]:
@@ -196,7 +197,8 @@ class _Resamples(NamedTuple):
 
     def rows(self) -> Iterator[np.ndarray]:
         "Rows of each resample; a row occurs as often as its identity, or as both are drawn"
-        n, of_two = np.arange(len(self.ids)), self.of_two
+        n = np.arange(len(self.ids))
+        of_two = self.of_two
         for weight in self.weights:
             left, right = weight[self.ids.T].astype(int)
             yield np.repeat(n, np.where(of_two, left * right, left))
@@ -296,7 +298,9 @@ def _fold_metrics(scores, pairs, ids, resamples):
     if folds.n < 2:
         return dict.fromkeys(reported_metrics('pairs')), {}, np.zeros(0)
     rows = np.flatnonzero(pairs['set'] >= 0)
-    scores, same, sets = scores[rows], pairs.same.to_numpy()[rows], pairs['set'].to_numpy()[rows]
+    scores = scores[rows]
+    same = pairs.same.to_numpy()[rows]
+    sets = pairs['set'].to_numpy()[rows]
     left_out = ids[rows] if folds.each_left_out else None
     thresholds = fold_thresholds(scores, same, sets, left_out)
     fold = np.unique(sets, return_inverse=True)[1]

@@ -122,7 +122,8 @@ class InceptionInput(nn.Module):
 
     def __init__(self):
         super().__init__()
-        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+        mean = torch.tensor((0.485, 0.456, 0.406))
+        std = torch.tensor((0.229, 0.224, 0.225))
         self.register_buffer('scale', (std / 0.5)[:, None, None], persistent=False)
         self.register_buffer('shift', ((mean - 0.5) / 0.5)[:, None, None], persistent=False)
 
@@ -151,7 +152,8 @@ class PatchTokens(nn.Module):
         network: nn.Module,  # torchvision's `VisionTransformer`
     ):
         super().__init__()
-        self.conv_proj, self.encoder = network.conv_proj, network.encoder
+        self.conv_proj = network.conv_proj
+        self.encoder = network.encoder
         self.class_token = network.class_token
 
     def forward(
@@ -175,8 +177,10 @@ class AtOwnSize(nn.Module):
         channels_last: bool = False,  # Are its maps (B, h, w, C)?
     ):
         super().__init__()
-        self.network, self.size = network, size
-        self.prefix, self.channels_last = prefix, channels_last
+        self.network = network
+        self.size = size
+        self.prefix = prefix
+        self.channels_last = channels_last
 
     def forward(
         self,
@@ -375,7 +379,8 @@ def _own_backbone(
     accepted = _parameters(network)
     if init != 'random' and 'init' not in accepted:
         raise _no_weights(network, init)
-    made, supplied = network, dict(init=init, size=size)
+    made = network
+    supplied = dict(init=init, size=size)
     if isinstance(network, str):
         made = BACKBONES.create(network, options, **supplied)
     elif not isinstance(network, nn.Module):

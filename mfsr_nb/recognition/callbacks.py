@@ -36,7 +36,8 @@ def lr_at(
 class StepRate(Callback):
     "Sets the learning rate from the step counter of the network"
 
-    order, run_valid = 0, False
+    order = 0
+    run_valid = False
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class StepRate(Callback):
 class CenterUpdate(Callback):
     "Moves the centers of a loss after each backward pass (eq. 12, and the rule of Center Loss)"
 
-    order, run_valid = MixedPrecision.order + 1, False
+    order = MixedPrecision.order + 1
+    run_valid = False
 
     def stateful(self) -> Iterator[StatefulLoss]:
         "The losses that have centers"
@@ -90,7 +92,8 @@ class CenterUpdate(Callback):
 class Diagnostics(Callback):
     "Adds the diagnostics of a loss to its `parts`, which `Watch` shows and keeps"
 
-    order, run_valid = 59, False
+    order = 59
+    run_valid = False
 
     def __init__(
         self,
@@ -118,7 +121,8 @@ class Average(Callback):
     "Keeps `model.ema`, an exponential moving average of the network, buffers included"
 
     # after the step has been counted
-    order, run_valid = CountSteps.order + 1, False
+    order = CountSteps.order + 1
+    run_valid = False
 
     def __init__(
         self,

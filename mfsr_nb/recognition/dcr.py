@@ -143,7 +143,8 @@ def nearest_other(
     seen: Tensor,  # bool (2, n_ids): has this center been updated?
 ) -> tuple[Tensor, Tensor]:  # (B,) identity, and bool (B,): is there one?
     "The other identity whose center, among all that are `seen`, is nearest in the domain"
-    nearest, exists = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    nearest = torch.zeros_like(ids)
+    exists = torch.zeros_like(ids, dtype=torch.bool)
     for domain, table in enumerate(centers):
         images = (dom == domain).nonzero().squeeze(1)
         nearest[images], exists[images] = _nearest_center(
@@ -281,7 +282,8 @@ class CenterBank(CenterTable):
         super().__init__()
         if not 0 <= beta <= 1:
             raise InputError(f'beta {beta}: use a number from 0 to 1')
-        self.beta, self.renormalize = beta, renormalize
+        self.beta = beta
+        self.renormalize = renormalize
         self.register_buffer('c', torch.zeros(2, n_ids, dim))
         self.register_buffer('seen', torch.zeros(2, n_ids, dtype=torch.bool))
         # updates so far, and the one that last moved each center
@@ -388,10 +390,17 @@ class DCRLoss(StatefulLoss):
         super().__init__()
         _check_weights(a_s, a_c, gamma, single)
         _check_choices(cross_positive=cross_positive, update=update, negatives=negatives)
-        self.a_s, self.a_c, self.gamma, self.single = a_s, a_c, gamma, single
-        self.cross_positive, self.squared, self.normalize = cross_positive, squared, normalize
-        self.update, self.negatives = update, negatives
-        self.bank, self.last = CenterBank(n_ids, dim, beta, renormalize), None
+        self.a_s = a_s
+        self.a_c = a_c
+        self.gamma = gamma
+        self.single = single
+        self.cross_positive = cross_positive
+        self.squared = squared
+        self.normalize = normalize
+        self.update = update
+        self.negatives = negatives
+        self.bank = CenterBank(n_ids, dim, beta, renormalize)
+        self.last = None
 
     def forward(self, phi: Tensor, ids: Labels, dom: Labels) -> Tensor:
         "phi (B, d), ids (B,), dom (B,) -> scalar"
@@ -415,7 +424,8 @@ class DCRLoss(StatefulLoss):
         found = batch_centers(self.bank, phi, ids, dom)
         s = single_distances(phi, found.place, dom, found.centers, self.squared)
         c = self._cross(phi, ids, dom, found)
-        l_s, l_c = hinge(*s, self.a_s), hinge(*c, self.a_c)
+        l_s = hinge(*s, self.a_s)
+        l_c = hinge(*c, self.a_c)
         loss = combined(l_s, l_c, self.gamma, self.single).mean()
         ranked = l_s, *s, l_c, *c, *center_state(self.bank, found)
         self.last = LastBatch(*(value.detach() for value in ranked))
@@ -462,7 +472,8 @@ def diagnostics(
     loss: DCRLoss,
 ) -> dict[str, float]:  # NaN where there is nothing to measure
     "Active terms, distances and centers of the last batch, at a cost that depends on it only"
-    last, nothing = loss.last, torch.full((1,), torch.nan)
+    last = loss.last
+    nothing = torch.full((1,), torch.nan)
     shown = last or LastBatch(*[nothing] * len(LastBatch._fields))
     return dict(
         active_s=_active(last.l_s) if last else torch.nan,
@@ -492,7 +503,8 @@ class DCR(nn.Module):
         **kwargs,  # Options of `DCRLoss`
     ):
         super().__init__()
-        self.softmax_weight, self.dcr_weight = softmax_weight, dcr_weight
+        self.softmax_weight = softmax_weight
+        self.dcr_weight = dcr_weight
         self.dcr = DCRLoss(n_ids, dim, **kwargs)
 
     def forward(self, out: Outputs, ids: Labels, dom: Labels) -> Tensor:

@@ -72,7 +72,8 @@ def fista(
         new = moved - moved.clamp(-beta / L, beta / L)
         grown = (1 + (1 + 4 * momentum * momentum) ** 0.5) / 2
         z = new + (momentum - 1) / grown * (new - w)
-        w, momentum = new, grown
+        w = new
+        momentum = grown
     return w
 
 # %% ../../nbs/paper/15_dfm.ipynb #f8f08285
@@ -172,8 +173,10 @@ class DFM(PartialNet):
 
     def matched(self, x: Tensor, maps: Tensor) -> tuple[Tensor, int]:
         "Scores of a random band of each face against all faces, and the choice of positives"
-        random, side = self.rng(4), self.side
-        low, high = max(1, round(0.5 * side)), min(side - 1, round(0.7 * side))
+        random = self.rng(4)
+        side = self.side
+        low = max(1, round(0.5 * side))
+        high = min(side - 1, round(0.7 * side))
         rows = int(random.integers(low, high + 1))
         windows = self.windows(maps, rows)
         probes = self.probes(x, int(random.integers(side - rows + 1)), rows)
@@ -220,7 +223,8 @@ class DFMLoss:
         weight: float,  # Lambda, of the sliding loss
         hinge: float,  # Margin m
     ):
-        self.weight, self.hinge = weight, hinge
+        self.weight = weight
+        self.hinge = hinge
 
     def __call__(self, output: DFMOutput, ids: Labels, dom: Labels | None) -> Tensor:
         "Loss of a batch; its terms are in `parts`; raises `InputError` on wrong labels"
@@ -401,7 +405,9 @@ def train_partial(
     Raises `InputError` on an unknown name, on settings of fine-tuning, and if `dest` belongs to
     another run.
     """
-    loss, recognition, options = LOSSES[name], preset.recognition, preset.losses[name]
+    loss = LOSSES[name]
+    recognition = preset.recognition
+    options = preset.losses[name]
     if not loss.partial:
         raise InputError(f'{name} has no network of its own: use train_recognizer')
     if recognition.fine_tuning:
@@ -409,7 +415,8 @@ def train_partial(
     runs = Path(dest).parent
     where = dict(seed=seed, device=device, every=every, fresh=fresh)
     start = start_weights(table, pixels, runs, recognition, **where)
-    how, data = (recognition, options, schedule, seed), data_identity(table, pixels)
+    how = (recognition, options, schedule, seed)
+    data = data_identity(table, pixels)
 
     def build(resumed: bool) -> PartialNet:
         network = loss.partial.build(

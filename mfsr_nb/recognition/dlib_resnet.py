@@ -65,7 +65,8 @@ class DlibBlock(nn.Module):
         stride: int = 1,
     ):
         super().__init__()
-        self.stride, padding = stride, 1 if stride == 1 else 0
+        self.stride = stride
+        padding = 1 if stride == 1 else 0
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding)
         self.affine1 = Affine(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
@@ -130,7 +131,8 @@ class _Bytes:
     "Reads whole numbers and tensors as dlib writes them"
 
     def __init__(self, data: bytes, at: int = 0):
-        self.data, self.at = data, at
+        self.data = data
+        self.at = at
 
     def take(self, n: int) -> bytes:
         "The next bytes; raises `ValueError` beyond the end"

@@ -34,7 +34,8 @@ FLAT = 3
 
 def _check_content(image: np.ndarray, name: str) -> None:
     "Raise `InputError` on an image that shows nothing"
-    darkest, brightest = int(image.min()), int(image.max())
+    darkest = int(image.min())
+    brightest = int(image.max())
     if brightest - darkest <= FLAT:
         raise InputError(
             f'{name}: shows nothing, its values lie between {darkest} and {brightest}: '

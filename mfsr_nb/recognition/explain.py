@@ -50,7 +50,8 @@ class CosineTarget:
         ref: Tensor,  # Reference embedding, (dim,)
         sign: float = 1.0,  # -1 explains what speaks against the reference
     ):
-        self.ref, self.sign = ref, sign
+        self.ref = ref
+        self.sign = sign
 
     def __call__(self, phi: Tensor) -> Tensor:
         return self.sign * F.cosine_similarity(phi, self.ref, 0)
@@ -68,7 +69,8 @@ def explained_layer(
         raise InputError(
             f'backbone {model.config["name"]}: its layers have no order: give the module to explain'
         )
-    size, last = model.config['size'], 0
+    size = model.config['size']
+    last = 0
     x = torch.zeros(1, 3, size, size, device=model.mean.device)
     with torch.no_grad(), evaluation_mode(model):
         for i, layer in enumerate(model.body):
@@ -103,7 +105,8 @@ def cam(
     "Activation maps of the library `grad-cam`"
     import pytorch_grad_cam
 
-    device, maps = model.mean.device, []
+    device = model.mean.device
+    maps = []
     layer = layer if isinstance(layer, nn.Module) else model.body[layer]
     with _frozen(model):
         library = getattr(pytorch_grad_cam, CAMS[method])(Embedder(model), [layer])
@@ -144,15 +147,15 @@ def falls(
     bs: int = 64,  # Images at a time
 ) -> Tensor:  # float32 (n, grid, grid); negative where the cosine rises
     "By how much the cosine falls where a square is blurred"
-    device, found = model.mean.device, []
+    device = model.mean.device
+    found = []
     squares = list(enumerate(_squares(model.config['size'], grid)))
     with torch.no_grad(), evaluation_mode(model):
         for start in progress(range(0, len(pixels), bs), desc='occluding'):
-            x, ref = (
-                pixels[start : start + bs].to(device).float(),
-                refs[start : start + bs].to(device),
-            )
-            blurred, whole = _blurred(x), F.cosine_similarity(model.phi(x), ref)
+            x = pixels[start : start + bs].to(device).float()
+            ref = refs[start : start + bs].to(device)
+            blurred = _blurred(x)
+            whole = F.cosine_similarity(model.phi(x), ref)
             fall = torch.empty(len(x), grid, grid)
             for i, rows in squares:
                 for j, columns in squares:
@@ -202,7 +205,8 @@ def activation(
 ) -> np.ndarray:  # float32 (n, S, S), 0 to 1
     "Where an image speaks for its reference; raises `InputError` on bad images, layers, references"
     check_pixels(pixels, model.config['size'])
-    refs, sign = as_tensor(refs).float(), -1.0 if against else 1.0
+    refs = as_tensor(refs).float()
+    sign = -1.0 if against else 1.0
     if method not in ACTIVATION_METHODS:
         raise InputError(f'unknown map {method!r}: use one of {", ".join(ACTIVATION_METHODS)}')
     if refs.shape != (len(pixels), model.config['dim']):
@@ -268,7 +272,8 @@ def _forehead_corners(points: np.ndarray) -> np.ndarray:
     "Corners of the forehead, (4, 2)"
     left, right = eye_centers(points)
     across = right - left
-    up, middle = np.array([across[1], -across[0]]), (left + right) / 2
+    up = np.array([across[1], -across[0]])
+    middle = (left + right) / 2
     half, low, high = _FOREHEAD.values()
     places = ((-half, low), (half, low), (half, high), (-half, high))
     return np.stack([middle + x * across + y * up for x, y in places])
@@ -298,7 +303,8 @@ def mask_region(
     threshold: float = 0.5,  # Of P(pixel is mask)
 ) -> np.ndarray:  # bool (n, H, H)
     "The mask as found by S, at the size that S was trained on"
-    size, own = pixels.shape[1], S.config['size']
+    size = pixels.shape[1]
+    own = S.config['size']
     x = pixels
     if size != own:
         x = _resized(pixels.permute(0, 3, 1, 2).float(), own, antialias=True)
@@ -368,8 +374,10 @@ def search_gallery(
     flip: Flip = 'none',  # Feature of the mirrored face: `none`, `sum` or `concat`
 ) -> GallerySearch:
     "Search all probes of a table"
-    phi, ids = embed_pixels(model, pixels, flip), t.identity.to_numpy()
-    probes, gallery = probe_rows(t), np.flatnonzero(t.domain == FULL)
+    phi = embed_pixels(model, pixels, flip)
+    ids = t.identity.to_numpy()
+    probes = probe_rows(t)
+    gallery = np.flatnonzero(t.domain == FULL)
     k = min(k, len(gallery))
     found = retrieval(phi[probes], ids[probes], phi[gallery], ids[gallery], top=k)
     top = gallery[found.top]
@@ -386,12 +394,14 @@ def references(
         raise InputError(f'unknown reference {to!r}: use own or first')
     if to == 'first':
         return s.phi[s.gallery[:, 0]]
-    ids, full = t.identity.to_numpy(), np.flatnonzero(t.domain == FULL)
+    ids = t.identity.to_numpy()
+    full = np.flatnonzero(t.domain == FULL)
     mean = pd.DataFrame(s.phi[full]).groupby(ids[full]).mean()
     return mean.loc[ids[s.probe]].to_numpy(np.float32)
 
 # %% ../../nbs/paper/20_explain.ipynb #5561e9f2
-RIGHT, WRONG = (30, 170, 60), (215, 40, 40)
+RIGHT = (30, 170, 60)
+WRONG = (215, 40, 40)
 
 
 def framed(
@@ -409,7 +419,8 @@ def _model_strips(
     model: nn.Module, t: pd.DataFrame, pixels: Any, probes: Sequence[int], **options
 ) -> list[np.ndarray]:
     "For each probe: the probe, its map, and the first images of its search, side by side"
-    k, flip = options.pop('k'), options.pop('flip')
+    k = options.pop('k')
+    flip = options.pop('flip')
     search = search_gallery(model, t, pixels, k, flip)
     place = np.searchsorted(search.probe, probes)
     x = pixels[np.asarray(probes)]
@@ -428,7 +439,8 @@ def _draw_blocks(blocks: Sequence[np.ndarray], models: int, cols: int) -> Any:
     "A figure with a block of strips for each probe, and a letter for each model"
     from matplotlib.figure import Figure
 
-    lines, (height, width) = -(-len(blocks) // cols), blocks[0].shape[:2]
+    lines = -(-len(blocks) // cols)
+    (height, width) = blocks[0].shape[:2]
     fig = Figure(figsize=(10, 0.3 + 10 / cols * height / width * lines), dpi=110)
     axes = fig.subplots(lines, cols, squeeze=False)
     for ax in axes.flat:
@@ -438,7 +450,8 @@ def _draw_blocks(blocks: Sequence[np.ndarray], models: int, cols: int) -> Any:
     style = dict(ha='right', va='center', fontsize=8)
     for ax in axes[:, 0]:
         for i in range(models):
-            letter, y = f'({"abcdefgh"[i]})', 1 - (i + 0.5) / models
+            letter = f'({"abcdefgh"[i]})'
+            y = 1 - (i + 0.5) / models
             ax.text(-0.01, y, letter, transform=ax.transAxes, **style)
     fig.subplots_adjust(0.03, 0, 1, 1, 0.02, 0.03)
     return fig

@@ -119,7 +119,8 @@ def _halving(*widths: int) -> nn.Sequential:
 
 
 def _mixed_6a() -> Branches:
-    straight, longer = ConvNormReLU(256, 384, 3, stride=2), _halving(256, 192, 192, 256)
+    straight = ConvNormReLU(256, 384, 3, stride=2)
+    longer = _halving(256, 192, 192, 256)
     return Branches(straight, longer, nn.MaxPool2d(3, stride=2))
 
 

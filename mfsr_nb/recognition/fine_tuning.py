@@ -88,7 +88,8 @@ def _refuse_misfit(file: str | Path, network: Recognizer, config: Mapping, found
         wrong += _differing(network.config, config, _MAY_DIFFER)
     if wrong:
         what, setting = known[wrong[0]]
-        old, new = config.get(wrong[0]), network.config[wrong[0]]
+        old = config.get(wrong[0])
+        new = network.config[wrong[0]]
         raise InputError(
             f'{file}: {what} {old}, but {new} in the settings: start with other weights, '
             f'or set recognition.{setting} to {old}'
@@ -173,7 +174,8 @@ def _golden_minimum(cost: Any, low: float, high: float, steps: int = 30) -> floa
     "Where a function with one valley is smallest"
     ratio = (5**0.5 - 1) / 2
     for _ in range(steps):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        a = high - ratio * (high - low)
+        b = low + ratio * (high - low)
         low, high = (low, b) if cost(a) < cost(b) else (a, high)
     return (low + high) / 2
 
@@ -213,13 +215,15 @@ def set_mean_head(
     labels: Tensor,  # (n,) classes
 ) -> None:
     "Make a classifier that decides by the nearest class mean (eq. 1)"
-    phi, n_ids = phi.float(), len(head.weight)
+    phi = phi.float()
+    n_ids = len(head.weight)
     if isinstance(head, CosineHead):
         direction = F.normalize(_means(F.normalize(phi), labels, n_ids)[0])
         head.weight.copy_(direction * head.weight.norm(dim=1).mean())
         return
     m, count = _means(phi, labels, n_ids)
-    s, center = mean_scale(phi, labels, m, count), m.mean(0)
+    s = mean_scale(phi, labels, m, count)
+    center = m.mean(0)
     head.weight.copy_(s * (m - center))  # eq. 1
     head.bias.copy_(-s / 2 * (m.square().sum(1) - center.square().sum()))
 

@@ -74,12 +74,19 @@ class Gallery:
             raise InputError(f'masking {masking!r}: has no effect: use compare="centers"')
         if masking:
             MASKS.settings(masking, {})
-        self.compare, self.storage, self.masking = compare, storage, masking
-        self.align, self.flip, self.batch_size = align, flip, batch_size
-        self.segmentation, self._estimate = segmentation, None
+        self.compare = compare
+        self.storage = storage
+        self.masking = masking
+        self.align = align
+        self.flip = flip
+        self.batch_size = batch_size
+        self.segmentation = segmentation
+        self._estimate = None
         self.names: list[str] = []
         self.rows: Rows | None = None
-        self.model, self.weights, self.weights_file = None, '', ''
+        self.model = None
+        self.weights = ''
+        self.weights_file = ''
         if model is not None:
             self.use(model, device)
         self._changed()
@@ -98,11 +105,14 @@ class Gallery:
                 f'{file or "this recognizer"}: its weights are {name}, the embeddings of the '
                 f'gallery are of {self.weights or "unknown ones"}: use those, or enroll again'
             )
-        self.model, self.weights, self.weights_file = model, name, file or self.weights_file
+        self.model = model
+        self.weights = name
+        self.weights_file = file or self.weights_file
 
     def _changed(self) -> None:
         "Forget what was computed from the rows"
-        self._index, self._impostors = None, {}
+        self._index = None
+        self._impostors = {}
 
     def __len__(self) -> int:
         return 0 if self.rows is None else int((~self.rows.copy).sum())
@@ -128,7 +138,8 @@ class _Given(NamedTuple):
 
     def take(self, chosen: Sequence[int]) -> '_Given':
         "Some of them"
-        content, names = [self.content[i] for i in chosen], [self.names[i] for i in chosen]
+        content = [self.content[i] for i in chosen]
+        names = [self.names[i] for i in chosen]
         return self._replace(content=content, names=names, key=self.key[chosen])
 
 
@@ -140,7 +151,8 @@ def _given(images: Any, embedding: Any, path: Sequence[str] | None = None) -> _G
         content, names, single = as_images(images)
     else:
         x = as_array(embedding)
-        single, content = x.ndim == 1, np.atleast_2d(x).astype(np.float32)
+        single = x.ndim == 1
+        content = np.atleast_2d(x).astype(np.float32)
         names = [''] * len(content)
     names = names if path is None else [*map(str, path)]
     if len(names) != len(content):
@@ -175,14 +187,16 @@ def _embed_squares(self: Gallery, squares: torch.Tensor) -> np.ndarray:
 @patch
 def _vectors(self: Gallery, given: _Given, masked: Any) -> _Vectors:
     "Embed faces; `S` looks for masks where that matters and is not said"
-    n, looks = len(given.key), self.compare == 'centers' and masked is None
+    n = len(given.key)
+    looks = self.compare == 'centers' and masked is None
     if not given.is_image:
         if looks:
             raise InputError('embeddings do not show masks: say which are masked, masked=')
         return _Vectors(unit_vectors(given.content, self.storage), _said(masked, n))
     if self.model is None:
         self.use(DEFAULT)
-    size, device = self.model.config['size'], str(self.model.mean.device)
+    size = self.model.config['size']
+    device = str(self.model.mean.device)
     how = dict(align=self.align, device=device, crop=crop_known_by(self.model))
     squares = face_squares(given.content, given.names, size, **how)
     found = self._finds_masks(squares.numpy()) if looks else _said(masked, n)
@@ -194,7 +208,8 @@ def _finds_masks(self: Gallery, squares: np.ndarray) -> np.ndarray:
     "Does S find a mask? bool (n,)"
     if self._estimate is None:
         self._estimate = MaskedEstimate(self.segmentation or None, self.model.mean.device)
-    S, found = self._estimate, []
+    S = self._estimate
+    found = []
     small = [to_square(square, S.size) for square in squares]
     for start in range(0, len(small), S.batch):
         found.append(S.probability(small[start : start + S.batch]) > 0.5)
@@ -233,7 +248,8 @@ def _owner_of(self: Gallery, keys: np.ndarray) -> dict[int, str]:
 @patch
 def _is_new(self: Gallery, names: Sequence[str], given: _Given) -> np.ndarray:
     "Which images are not enrolled yet; raises `InputError` on one that another identity has"
-    owner, new = self._owner_of(given.key), np.ones(len(names), bool)
+    owner = self._owner_of(given.key)
+    new = np.ones(len(names), bool)
     for i, (name, key) in enumerate(zip(names, given.key.tolist())):
         new[i] = key not in owner
         if owner.setdefault(key, name) != name:
@@ -247,7 +263,8 @@ def _is_new(self: Gallery, names: Sequence[str], given: _Given) -> np.ndarray:
 @patch
 def _copies(self: Gallery, rows: Rows, squares: torch.Tensor, **at: Any) -> Rows:
     "The full faces among new rows with masks put on"
-    full, crop = np.flatnonzero(~rows.masked), crop_known_by(self.model)
+    full = np.flatnonzero(~rows.masked)
+    crop = crop_known_by(self.model)
     images = []
     for i in full:
         # `template` is that of the recognizer
@@ -288,7 +305,8 @@ def _add(self: Gallery, names: Sequence[str], given: _Given, path: np.ndarray, *
     known = list(dict.fromkeys([*self.names, *names]))
     number = {name: code for code, name in enumerate(known)}
     code = np.array([number[name] for name in names], np.int32)
-    no, masked = np.zeros(len(code), bool), found.masked.copy()
+    no = np.zeros(len(code), bool)
+    masked = found.masked.copy()
     rows = Rows(found.unit, code, masked, no, given.key, path)
     if self.masking and found.squares is not None:
         points = _points_on_squares(how['landmarks'], given, found.squares.shape[1])
@@ -386,7 +404,8 @@ def _by_domain(rows: Rows, n_ids: int) -> dict[bool, Compared]:
 def _compared(self: Gallery) -> dict[bool, Compared]:
     "What masked (True) and full (False) probes are compared with; kept until the rows change"
     if self._index is None:
-        rows, n_ids = self.rows, len(self.names)
+        rows = self.rows
+        n_ids = len(self.names)
         if self.compare == 'centers':
             self._index = _by_domain(rows, n_ids)
         elif self.compare == 'center':
@@ -512,7 +531,8 @@ def _answers(self: Gallery, found: _Vectors, k: int, thresholds: dict) -> list[A
     "The answer for each probe"
     answers = [None] * len(found.unit)
     for masked in np.unique(found.masked).tolist():
-        among, rows = self._compared()[masked], np.flatnonzero(found.masked == masked)
+        among = self._compared()[masked]
+        rows = np.flatnonzero(found.masked == masked)
         best = nearest_identities(np.float32(found.unit[rows]), among, k)
         for i, codes, scores in zip(rows, best.code, best.score):
             paths = self._paths(np.float32(found.unit[i]), codes)
@@ -585,8 +605,10 @@ def load(
     rows, about = read_gallery(folder)
     how = dict(segmentation=segmentation, batch_size=batch_size)
     gallery = cls(**{name: about[name] for name in SETTINGS}, **how)
-    gallery.rows, gallery.names = rows, about['identities']
-    gallery.weights, gallery.weights_file = about['weights'], about['weights_file']
+    gallery.rows = rows
+    gallery.names = about['identities']
+    gallery.weights = about['weights']
+    gallery.weights_file = about['weights_file']
     if model is not None:
         gallery.use(model, device)
     return gallery

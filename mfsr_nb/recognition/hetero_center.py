@@ -35,7 +35,8 @@ def hetero_center_triplets(
     # centers 2i and 2i + 1 are those of one identity
     centers, count = class_means(exact(phi), 2 * place + dom, 2 * len(present))
     number = torch.arange(len(centers), device=phi.device)
-    there, partner = count > 0, number ^ 1
+    there = count > 0
+    partner = number ^ 1
     is_negative = (number[:, None] // 2 != number // 2) & there
     D = distances(centers)
     to_partner = D[number, partner]
@@ -58,13 +59,17 @@ class HeteroCenter(nn.Module):
         normalize: bool = False,  # L2-normalize the features first?
     ):
         super().__init__()
-        self.weight, self.margin, self.normalize = weight, margin, normalize
+        self.weight = weight
+        self.margin = margin
+        self.normalize = normalize
 
     def forward(self, out: Outputs, ids: Labels, dom: Labels) -> Tensor:
         """The loss of a batch; raises `InputError` on wrong labels or domains"""
         ids = check_batch(out, ids)
         dom = check_domains(dom, out[0])
-        phi, all_ids, all_dom = exact(out[0]), ids, dom
+        phi = exact(out[0])
+        all_ids = ids
+        all_dom = dom
         if self.training:
             phi, all_ids, all_dom = all_gather_with_grad(phi, all_ids, all_dom)
         phi = F.normalize(phi) if self.normalize else phi

@@ -25,9 +25,11 @@ from ..schema import Count, Fraction, NotNegative, Positive
 # %% ../../nbs/paper/14_interpret_fr.ipynb #i1400003
 def _pixel_statistics(normalize: str) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation of the channels on the scale 0 to 255, (3, 1, 1) each"
-    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    mean = (0.5, 0.5, 0.5)
+    std = (0.5, 0.5, 0.5)
     if normalize == 'imagenet':
-        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        mean = (0.485, 0.456, 0.406)
+        std = (0.229, 0.224, 0.225)
     return 255 * torch.tensor(mean)[:, None, None], 255 * torch.tensor(std)[:, None, None]
 
 # %% ../../nbs/paper/14_interpret_fr.ipynb #d060de55
@@ -38,7 +40,8 @@ class PartialNet(nn.Module):
     """
 
     # of the run; `train_partial` sets them
-    seed, bf16 = 0, False
+    seed = 0
+    bf16 = False
 
     def __init__(
         self,
@@ -65,7 +68,8 @@ class PartialNet(nn.Module):
         n: int = 1,  # How many stages
     ) -> list[Tensor]:  # (B, channels, side, side) each
         "Feature maps after the last `n` stages, largest first"
-        x, maps = (x.permute(0, 3, 1, 2).float() - self.mean) / self.std, []
+        x = (x.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        maps = []
         for i, stage in enumerate(self.body, n - len(self.body)):
             x = stage(x)
             if i >= 0:
@@ -125,7 +129,8 @@ def sad_filters(
 def _blur_matrix(n: int, sigma: float, device: torch.device) -> Tensor:
     "A product with this (n, n) matrix blurs a line of n places with a Gaussian of three taps"
     e = float(np.exp(-0.5 / sigma**2))
-    side, mid = e / (1 + 2 * e), 1 / (1 + 2 * e)
+    side = e / (1 + 2 * e)
+    mid = 1 / (1 + 2 * e)
     taps = ((-1, side), (0, mid), (1, side))
     return sum(tap * torch.ones(n - abs(d), device=device).diag(d) for d, tap in taps)
 
@@ -257,7 +262,8 @@ class InterpretFR(PartialNet):
 
     def covered(self, x: Tensor) -> Tensor:
         "The fraction `share` of the faces, covered by this step's rectangle"
-        side, rng = x.shape[1], self.rng(3)
+        side = x.shape[1]
+        rng = self.rng(3)
         width, height = (max(1, round(side * fraction)) for fraction in self.rect)
         place = (rng.integers(side - width + 1), rng.integers(side - height + 1))
         return occlude(x[: round(len(x) * self.share)], width, height, place)
@@ -267,7 +273,8 @@ class InterpretFR(PartialNet):
         if not self.training:
             f = self.phi(x)
             return f, self.head(f)
-        n, x2 = len(x), self.covered(x)
+        n = len(x)
+        x2 = self.covered(x)
         psi = self.truncated(torch.cat([x, x2]))
         f = self.pooled(psi)
         loss, b = fad(f[: len(x2)], f[n:], self.config['t'])

@@ -189,7 +189,8 @@ def _difference(candidates: Mapping[str, IResNet], state: Mapping[str, Tensor]) 
         name: abs(_numbers(network.state_dict()) - numbers) for name, network in candidates.items()
     }
     nearest = min(distance, key=distance.get)
-    found, expected = _shapes(state), _shapes(candidates[nearest].state_dict())
+    found = _shapes(state)
+    expected = _shapes(candidates[nearest].state_dict())
     place = next(key for key in [*found, *expected] if found.get(key) != expected.get(key))
     return (
         f'not in the layout of arcface_torch: begins with {", ".join([*state][:3])}, and differs '

@@ -35,7 +35,8 @@ from .validation import hold_out_identities
 # %% ../../nbs/paper/10a_loaders.ipynb #92dc4dae
 def _identity_batches(table: pd.DataFrame, recognition: Any, seed: int) -> IdentityBatches:
     "The sequence of batches; raises `InputError` on a single identity"
-    found, wanted = table.label.nunique(), recognition.batch.identities
+    found = table.label.nunique()
+    wanted = recognition.batch.identities
     if found < 2:
         raise InputError('only one identity: training separates identities, so give two or more')
     if found < wanted:
@@ -128,8 +129,10 @@ def face_dls(
     if held_out:
         split = hold_out_identities(table.assign(row=np.arange(len(table))), held_out, seed)
         valid = _held_out_loader(split.held, pixels, bs)
-        table, pixels = split.train, SomeRows(pixels, split.train.row)
+        table = split.train
+        pixels = SomeRows(pixels, split.train.row)
     dls = step_dls(_training_loader(table, pixels, recognition, steps, seed), valid)
     # number and names of the identities that are trained on, as fastai calls them
-    dls.c, dls.vocab = int(table.label.max()) + 1, _names(table)
+    dls.c = int(table.label.max()) + 1
+    dls.vocab = _names(table)
     return dls

@@ -246,7 +246,8 @@ def hardest(
 ) -> Hardest:
     "The allowed row of b that is nearest to each row of a; of equal ones the first"
     best = torch.full((len(a),), torch.inf, dtype=torch.float64, device=a.device)
-    index, sign = torch.zeros(len(a), dtype=torch.long, device=a.device), -1 if farthest else 1
+    index = torch.zeros(len(a), dtype=torch.long, device=a.device)
+    sign = -1 if farthest else 1
     for columns in _slices(len(b), block[1]):
         part = b[columns].double()
         square = sign * part.square().sum(1)
@@ -271,7 +272,8 @@ def batch_hard(
     ids: Tensor,  # (B,) identity numbers
 ) -> tuple[Tensor, Tensor]:
     "Distances (B,) to the hardest positive and negative (eq. 3); -inf and inf where none exists"
-    phi, number = exact(phi), torch.arange(len(ids), device=ids.device)
+    phi = exact(phi)
+    number = torch.arange(len(ids), device=ids.device)
 
     def negatives(rows=slice(None), columns=slice(None)):
         return ids[rows, None] != ids[columns]
@@ -311,13 +313,16 @@ class Triplet(nn.Module):
         normalize: bool = False,  # L2-normalize the features first?
     ):
         super().__init__()
-        self.weight, self.margin, self.normalize = weight, margin, normalize
+        self.weight = weight
+        self.margin = margin
+        self.normalize = normalize
         if isinstance(margin, str) and margin != 'soft':
             raise InputError(f'unknown margin {margin!r}: use soft, or a number')
 
     def forward(self, out: Outputs, ids: Labels, dom: Labels | None) -> Tensor:
         ids = check_batch(out, ids)
-        phi, all_ids = exact(out[0]), ids
+        phi = exact(out[0])
+        all_ids = ids
         if self.training:
             phi, all_ids = all_gather_with_grad(phi, all_ids)
         d_ap, d_an = batch_hard(F.normalize(phi) if self.normalize else phi, all_ids)
@@ -325,7 +330,8 @@ class Triplet(nn.Module):
         triplet = (F.softplus(d) if self.margin == 'soft' else F.relu(d + self.margin)).mean()
         softmax = F.cross_entropy(exact(out[1]), ids)
         loss = softmax + self.weight * triplet
-        active, norm = (d > 0).float().mean(), phi.norm(dim=1).mean()
+        active = (d > 0).float().mean()
+        norm = phi.norm(dim=1).mean()
         self.parts = _detached(
             loss=loss, softmax=softmax, triplet=triplet, active=active, norm=norm
         )
@@ -346,7 +352,8 @@ def class_means(
 class StatefulLoss(nn.Module):
     "A loss whose state follows the batches: moved by `forward`, or with `defer` by calling `step`"
 
-    defer, batch = False, None
+    defer = False
+    batch = None
 
     def remember(
         self,
@@ -427,13 +434,15 @@ class Center(CenterTable, StatefulLoss):
         alpha: float = 0.5,  # Step of the centers, 0 to 1
     ):
         super().__init__()
-        self.weight, self.alpha = weight, alpha
+        self.weight = weight
+        self.alpha = alpha
         self.register_buffer('c', torch.zeros(n_ids, dim))
         self.register_buffer('seen', torch.zeros(n_ids, dtype=torch.bool))
 
     def forward(self, out: Outputs, ids: Labels, dom: Labels | None) -> Tensor:
         ids = check_batch(out, ids, *self.c.shape)
-        phi, all_ids = exact(out[0]), ids
+        phi = exact(out[0])
+        all_ids = ids
         if self.training:
             phi, all_ids = all_gather_with_grad(phi, all_ids)
         found = class_centers(self.c, self.seen, phi, all_ids)
@@ -496,7 +505,8 @@ class SphereFace(nn.Module):
         if self.training:
             self.it += 1
         phi, cos = map(exact, out)
-        lam, y = sphereface_lambda(int(self.it), *self.anneal), ids[:, None]
+        lam = sphereface_lambda(int(self.it), *self.anneal)
+        y = ids[:, None]
         c = cos.gather(1, y)
         with_margin = cos.scatter(1, y, (lam * c + psi(c)) / (1 + lam))
         loss = F.cross_entropy(phi.norm(dim=1, keepdim=True) * with_margin, ids)
@@ -516,7 +526,8 @@ class CosFace(nn.Module):
         margin: float = 0.35,  # m, in cosines
     ):
         super().__init__()
-        self.scale, self.margin = scale, margin
+        self.scale = scale
+        self.margin = margin
 
     def target(self, c: Tensor) -> Tensor:
         "What replaces the cosine of the own class"

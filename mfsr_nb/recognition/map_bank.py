@@ -49,7 +49,8 @@ def divide_body(
     freeze: int | str,  # Stages that stay as they are, see `chosen_stages`
 ) -> Divided:
     "The parts before and behind the maps; raises `InputError` where a body has no such place"
-    stages, chosen = backbone_stages(network.body), chosen_stages(network.body, freeze)
+    stages = backbone_stages(network.body)
+    chosen = chosen_stages(network.body, freeze)
     names = [*stages]
     parts = Divided([], [])
     for name, stage in stages.items():
@@ -95,7 +96,8 @@ class Change(NamedTuple):
         block: int,  # Number of the block of images; determines the random numbers with the seed
     ) -> Tensor:  # uint8 (B, S, S, 3)
         "Versions of these images"
-        rng, x = np.random.default_rng((self.seed, 11, block)), x.clone()
+        rng = np.random.default_rng((self.seed, 11, block))
+        x = x.clone()
         flip, other = (rng.random(len(x)) < p for p in (self.mirrored, self.augmented))
         x[flip] = x[flip].flip(2)
         if self.snapshot is not None and other.any():
@@ -134,7 +136,8 @@ def write_maps(
     file: Path,  # To write
 ) -> None:
     "Write the maps of all versions; raises `InputError` on values that half precision lacks"
-    device, out = network.mean.device, None
+    device = network.mean.device
+    out = None
     with atomic_write(file) as part, evaluation_mode(network):
         for block, start in enumerate(progress(range(0, len(rows), BLOCK), desc='maps')):
             images = change(pixels[torch.tensor(rows[start : start + BLOCK])], block)
@@ -168,7 +171,8 @@ def _hash_of(parts: Sequence[nn.Module]) -> str:
 @torch.inference_mode()
 def _features(network: Recognizer, parts: Sequence[nn.Module], maps: Maps) -> np.ndarray:
     "phi of maps, (n, d)"
-    found, device = [], network.mean.device
+    found = []
+    device = network.mean.device
     with evaluation_mode(network):
         for start in progress(range(0, len(maps), 256), desc='features'):
             x = _in_turn(parts, maps[start : start + 256].float().to(device))
@@ -193,7 +197,8 @@ def open_bank(
     folder: str | Path | None = None,  # Where banks are; None: in the cache folder
 ) -> MapBank:
     "The bank of a training set, found or made; `InputError` where it cannot be made or written"
-    tuning, augment = recognition.fine_tuning, recognition.augment
+    tuning = recognition.fine_tuning
+    augment = recognition.augment
     parts = divide_body(network, tuning.freeze)
     change = Change(augment.hflip, tuning.augmented, augment.snapshot)
     about = dict(format=_FORMAT, data=data, frozen=_hash_of(parts.frozen))
@@ -219,11 +224,13 @@ def embed_by_maps(
     flip: str = 'none',  # Feature of the mirrored image: `none` or `sum`
 ) -> np.ndarray:  # float32 (n, dim)
     "The deep features by `embed_pixels`, with maps from disk"
-    parts, phi = divide_body(network, freeze), 0
+    parts = divide_body(network, freeze)
+    phi = 0
     for mirrored in (0,) if flip == 'none' else (0, 1):
         file = Path(folder) / f'{_hash_of(parts.frozen)}-{mirrored}.npy'
         if not file.is_file():
-            rows, change = np.arange(len(pixels)), Change(mirrored, 0, None)
+            rows = np.arange(len(pixels))
+            change = Change(mirrored, 0, None)
             write_maps(network, parts.frozen, pixels, rows, change, file)
         phi = phi + _features(network, parts.behind, Maps(file))
     return phi

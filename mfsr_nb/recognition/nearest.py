@@ -52,7 +52,8 @@ def _best_of_block(probes, vectors, first, k):
 
 def _better(a, b, k):
     "The best k of two; `a` has the earlier rows, so a stable sort puts them first"
-    row, score = np.concatenate([a.row, b.row], 1), np.concatenate([a.score, b.score], 1)
+    row = np.concatenate([a.row, b.row], 1)
+    score = np.concatenate([a.score, b.score], 1)
     order = np.argsort(-score, axis=1, kind='stable')[:, :k]
     return Nearest(np.take_along_axis(row, order, 1), np.take_along_axis(score, order, 1))
 
@@ -65,10 +66,13 @@ def nearest(
     cols: int = 16384,  # Vectors at a time
 ) -> Nearest:
     "The k rows of `vectors` with the highest cosines, exactly; of equal ones, the earlier"
-    probe, vectors = as_tensor(probe).float(), as_tensor(vectors)
-    k, parts = min(k, len(vectors)), []
+    probe = as_tensor(probe).float()
+    vectors = as_tensor(vectors)
+    k = min(k, len(vectors))
+    parts = []
     for start in range(0, len(probe), rows):
-        block, best = probe[start : start + rows], None
+        block = probe[start : start + rows]
+        best = None
         for first in range(0, len(vectors), cols):
             found = _best_of_block(block, vectors[first : first + cols], first, k)
             best = found if best is None else _better(best, found, k)

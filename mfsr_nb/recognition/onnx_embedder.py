@@ -104,12 +104,15 @@ class OnnxEmbedder(PixelNetwork):
     ):
         "Raises `InputError` without onnxruntime, and on a file that is no recognizer"
         path = Path(path)
-        facts, session = onnx_facts(path), _session(path)
+        facts = onnx_facts(path)
+        session = _session(path)
         facts = _own_facts(session, facts)
         super().__init__(facts.normalize)
-        self.session, self.input = session, session.get_inputs()[0]
+        self.session = session
+        self.input = session.get_inputs()[0]
         self.at_a_time, side, self.channels_last = _shape_of(session, path)
-        self.takes_pixels, self.color = 'uint8' in self.input.type, facts.color
+        self.takes_pixels = 'uint8' in self.input.type
+        self.color = facts.color
         self.config = dict(name=path.stem, size=side or facts.size)
         self.config |= dict(crop=dict(template=facts.template, margin=facts.margin))
         digest = torch.tensor(list(bytes.fromhex(sha256_of(path))), dtype=torch.uint8)

@@ -142,9 +142,11 @@ def recognizer_file(
     weights: str | Path,  # A key of `PRETRAINED`, a file of another project, or our own
 ) -> Path:  # Weights of this library, or an ONNX file
     "A file that all commands take; raises `InputError` on a file that cannot be converted"
-    path, name = Path(weights), str(weights)
+    path = Path(weights)
+    name = str(weights)
     if name in PRETRAINED and not path.is_file():
-        known, path = PRETRAINED[name], carried_file(name)
+        known = PRETRAINED[name]
+        path = carried_file(name)
         facts = dict(license=known.license, provenance=known.provenance, trained_on=known.people)
         return _converted(path, partial(_from_dat, path), name, **facts)
     if path.suffix.lower() == '.dat' and path.is_file():

@@ -87,7 +87,8 @@ class Recognizer(PixelNetwork):
 
     def _pooled_length(self) -> int:
         "Length of the pooled feature of one image"
-        name, size = self.config['name'], self.config['size']
+        name = self.config['name']
+        size = self.config['size']
         try:
             with torch.no_grad():
                 maps = self.body.eval()(torch.zeros(1, 3, size, size))
@@ -370,7 +371,8 @@ def embed_pixels(
     "The deep feature of each image; raises `InputError` on pixels of another type or size"
     _check_flip(flip)
     check_pixels(pixels, model.config['size'])
-    device, found = model.mean.device, []
+    device = model.mean.device
+    found = []
     with evaluation_mode(model):
         for start in progress(range(0, len(pixels), bs), desc=desc):
             x = pixels[start : start + bs].to(device)

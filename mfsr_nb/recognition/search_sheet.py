@@ -52,10 +52,12 @@ def search_sheet(
 ) -> np.ndarray:  # Axes (n, 1 + k)
     "A row for each probe: the probe, and its candidates; raises `InputError` without probes"
     truth = list(truth) or [None] * len(probes)
-    rows, captions = [], []
+    rows = []
+    captions = []
     for probe, answer, identity in zip(probes, answers, truth):
         decided = {None: 'probe', False: 'unknown'}.get(answer.known, answer.identity)
-        row, names = [_tile(probe, None, size)], [_shortened(decided, 16)]
+        row = [_tile(probe, None, size)]
+        names = [_shortened(decided, 16)]
         for found in answer.candidates:
             row.append(_tile(found.path, _color(found.identity, identity), size))
             names.append(f'{_shortened(found.identity, 10)} {found.score:.2f}')

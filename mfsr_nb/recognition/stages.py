@@ -61,7 +61,8 @@ class Stage(NamedTuple):
 def _divided(parts: Sequence[nn.Module]) -> list[list[nn.Module]]:
     "The parts of each stage"
     has_blocks = any(map(_is_block, parts))
-    stages, begun = [[]], False
+    stages = [[]]
+    begun = False
     for part in parts:
         if _begins_stage(part, has_blocks):
             # the first block of a network without single layers is its stem
@@ -117,14 +118,16 @@ class FreezeStages(Callback):
     "Keeps stages of the backbone as they are, batch statistics included"
 
     # before the processes of a launch agree on what has a gradient
-    order, run_valid = -20, False
+    order = -20
+    run_valid = False
 
     def __init__(
         self,
         chosen: int | str,  # How many of the first stages; or names, separated by commas
         until: int = 0,  # Step at which they begin to learn; 0: never
     ):
-        self.chosen, self.until = chosen, until
+        self.chosen = chosen
+        self.until = until
         self.held = []
 
     def frozen(self) -> bool:

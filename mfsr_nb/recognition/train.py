@@ -74,7 +74,8 @@ def _new_network(
     n_ids: int, recognition: Any, loss: str, init: str, crop: Crop | None = None
 ) -> Recognizer:
     "A recognizer as a preset and a loss want it"
-    neck, method = recognition.neck, LOSSES[loss]
+    neck = recognition.neck
+    method = LOSSES[loss]
     return Recognizer(
         n_ids,
         recognition.backbone,
@@ -170,7 +171,8 @@ class FaceLoss:
         if self.network.training:
             loss = self.network.loss(out, ids, dom)
             if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
-                name, kind = type(self.network.loss).__name__, type(loss).__name__
+                name = type(self.network.loss).__name__
+                kind = type(loss).__name__
                 raise InputError(f'{name} gives {kind}: a loss is a scalar tensor with gradient')
             return loss
         d_ap, d_an = batch_hard(F.normalize(out[0]), ids)
@@ -217,7 +219,9 @@ def _network(
     "A new network with its loss, on the best device"
     preset = load_preset(preset) if isinstance(preset, str) else preset
     recognition = _with_backbone(recognition_section(preset), backbone)
-    name, options, device = loss, {}, pick_device()
+    name = loss
+    options = {}
+    device = pick_device()
     if not isinstance(loss, str):
         name = 'cosface' if getattr(loss, 'head', 'linear') == 'cosine' else 'softmax'
     elif hasattr(preset, 'losses'):
@@ -232,7 +236,8 @@ def _network(
 # %% ../../nbs/paper/11_training.ipynb #b1100026
 def _callbacks(recognition: Any, clip: float) -> list[Callback]:
     "What every training of a recognizer needs, and what the settings ask for"
-    callbacks, tuning = [CenterUpdate(), Diagnostics()], fine_tuning_settings(recognition)
+    callbacks = [CenterUpdate(), Diagnostics()]
+    tuning = fine_tuning_settings(recognition)
     if tuning.freeze:
         callbacks.append(FreezeStages(tuning.freeze, tuning.unfreeze))
     if clip:
@@ -254,7 +259,8 @@ def face_learner(
     **kwargs,  # For fastai's Learner: lr, path, wd, moms, splitter
 ) -> FaceLearner:
     "A fastai Learner for a recognizer; raises `InputError` on an unknown loss"
-    recognition, network = recognition_section(preset), backbone
+    recognition = recognition_section(preset)
+    network = backbone
     if not isinstance(backbone, Recognizer):
         network = _network(dls, preset, backbone, loss, start)
     decay = fine_tuning_settings(recognition).lr_decay
@@ -389,7 +395,8 @@ def new_faces(self: _Given, resumed: bool) -> NewFaces | None:
     "What a new classifier is made from; None where a checkpoint has it already"
     if resumed:
         return None
-    names, bank = identity_names(self.table), self.bank()
+    names = identity_names(self.table)
+    bank = self.bank()
     if bank:
         return NewFaces(names, bank.table.label.to_numpy(), None, bank.phi)
     return NewFaces(names, self.table.label.to_numpy(), self.pixels)
@@ -398,7 +405,8 @@ def new_faces(self: _Given, resumed: bool) -> NewFaces | None:
 @patch
 def build(self: _Given, resumed: bool) -> Recognizer:
     "The model as its training begins"
-    n_ids, tuning = int(self.table.label.max()) + 1, fine_tuning_settings(self.r)
+    n_ids = int(self.table.label.max()) + 1
+    tuning = fine_tuning_settings(self.r)
     how = dict(device=self.device, start=self.start, faces=self.new_faces(resumed), crop=self.crop)
     model = build_training_model(n_ids, self.r, self.loss, self.options, **how)
     if tuning.versions:
@@ -424,11 +432,15 @@ def learner(
     self: _Given, model: Recognizer, callbacks: Sequence[Callback], clip: float
 ) -> FaceLearner:
     "Its learner"
-    table, pixels, r, bank = self.table, self.pixels, self.r, self.bank()
+    table = self.table
+    pixels = self.pixels
+    r = self.r
+    bank = self.bank()
     if self.teacher:
         callbacks = [FollowTeacher(self.taught(bank)), *callbacks]
     if bank:
-        table, pixels = bank.table, bank.maps
+        table = bank.table
+        pixels = bank.maps
         r = changed(r, augment=dict(hflip=0.0, snapshot=None))
     dls = face_dls(table, pixels, r, held_out=0, steps=self.schedule.steps, seed=self.seed)
     decay = fine_tuning_settings(r).lr_decay
@@ -461,11 +473,13 @@ def train_recognizer(
     Raises `InputError` on an unknown loss, on a start that does not fit (`check_start`), on a
     loss without the teacher that it needs, and if `dest` belongs to another run.
     """
-    tuning, names = fine_tuning_settings(r), identity_names(table)
+    tuning = fine_tuning_settings(r)
+    names = identity_names(table)
     start = start or tuning.start
     start = recognizer_file(start) if start else None
     taken = check_start(start, r, loss, names) if start or not r.start else None
-    device, world = pick_device(device), distributed_info().world
+    device = pick_device(device)
+    world = distributed_info().world
     options = dict(options)
     clip = options.pop('clip', 0.0)
     how = (loss, options, clip) + ((weights_hash(start),) if start else ())

@@ -64,7 +64,8 @@ def held_out_results(
     rates: Mapping[str, float],  # `full`, `masked`: Rank-1, from `final_rates`
 ) -> list[HeldOut]:
     "Rank-1 of each kind of probes with its chance level"
-    rows, results = search_rows(table), []
+    rows = search_rows(table)
+    results = []
     share = table.identity[rows.gallery].value_counts(normalize=True)
     for kind, value in rates.items():
         if kind in rows.probes:
@@ -76,7 +77,8 @@ def held_out_results(
 # %% ../../nbs/paper/12a_training_warnings.ipynb #12a00010
 _ALIGNED = ('aligned', 'recordio', 'bin')
 _SAMPLE = 32
-_MOST_OFF, _MOST_SPREAD = 0.07, 0.05
+_MOST_OFF = 0.07
+_MOST_SPREAD = 0.05
 
 
 def _is_aligned(table):
@@ -90,7 +92,8 @@ def _some_faces(table):
     "Pictures and landmarks, if any, of some full faces that can be read"
     full = table[table.domain == FULL]
     some = full.iloc[np.linspace(0, len(full) - 1, min(_SAMPLE, len(full))).astype(int)]
-    pictures, points = [], []
+    pictures = []
+    points = []
     for path, known in zip(some.path, landmarks(some)):
         try:
             pictures.append(open_pixels(path))
@@ -160,7 +163,8 @@ _NEAR_ZERO = 0.05
 def _final_loss(losses):
     "(mean over the last tenth, is it near zero?)"
     tenth = max(1, len(losses) // 10)
-    first, last = np.mean(losses[:tenth]), np.mean(losses[-tenth:])
+    first = np.mean(losses[:tenth])
+    last = np.mean(losses[-tenth:])
     return last, len(losses) > 1 and last < _NEAR_ZERO * first
 
 

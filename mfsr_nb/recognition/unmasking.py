@@ -95,7 +95,8 @@ class Unmasked(NamedTuple):
         domain: Sequence[int],  # (n,) `FULL` or `MASKED`
     ) -> np.ndarray:  # float32 (n, d)
         "The features with those of masked faces unmasked; others keep their values"
-        masked, out = np.asarray(domain) == MASKED, np.array(phi, np.float32)
+        masked = np.asarray(domain) == MASKED
+        out = np.array(phi, np.float32)
         device = self.unmasking.n_steps.device
         if masked.any():
             given = torch.from_numpy(out[masked]).to(device)
@@ -113,7 +114,9 @@ class FeatureTriplets:
         size: int,  # Triplets in a batch
         seed: int = 0,  # Of the choice
     ):
-        self.phi, self.size, self.seed = phi, size, seed
+        self.phi = phi
+        self.size = size
+        self.seed = seed
         self.label = table.label.to_numpy()
         domain = table.domain.to_numpy()
         full = np.flatnonzero(domain == FULL)
@@ -128,7 +131,8 @@ class FeatureTriplets:
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, 7, step))
         anchor = rng.choice(self.masked, self.size)
-        begin, end = self.first[self.label[anchor]], self.first[self.label[anchor] + 1]
+        begin = self.first[self.label[anchor]]
+        end = self.first[self.label[anchor] + 1]
         positive = rng.integers(begin, end)
         # any full face but those from `begin` to `end`
         other = rng.integers(len(self.full) - (end - begin))
@@ -177,7 +181,8 @@ def train_unmasking(
     Writes `dest/weights.safetensors`.
     Raises `InputError` on faces without triplets, and if `dest` belongs to another run.
     """
-    recognizer, options = load_recognizer(base, pick_device(device)), dict(options)
+    recognizer = load_recognizer(base, pick_device(device))
+    options = dict(options)
 
     def learner(model: Unmasking, callbacks: Sequence[Callback]) -> Learner:
         phi = torch.from_numpy(embed_pixels(recognizer, pixels, desc='features'))

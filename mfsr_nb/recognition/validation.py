@@ -90,7 +90,8 @@ def rank1(
     rows: SearchRows,  # From `search_rows`
 ) -> dict[str, float]:  # `full`, `masked`
     "Rank-1 of each kind of probes (eq. R3)"
-    gallery, gallery_ids = phi[rows.gallery], ids[rows.gallery]
+    gallery = phi[rows.gallery]
+    gallery_ids = ids[rows.gallery]
     return {
         name: float(retrieval(phi[probes], ids[probes], gallery, gallery_ids).rank(1))
         for name, probes in rows.probes.items()
@@ -101,7 +102,8 @@ class ValidationRank1(Callback):
     "Writes Rank-1 of held-out identities to `dest/held_out.csv` (eq. R3)"
 
     # after the step has been counted and its losses recorded
-    order, run_valid = 66, False
+    order = 66
+    run_valid = False
 
     def __init__(
         self,
@@ -111,7 +113,10 @@ class ValidationRank1(Callback):
         every: int,  # Steps between two measurements
     ):
         "Raises `InputError` if the table has no gallery or no probes"
-        self.file, self.t, self.pixels, self.every = Path(dest) / 'held_out.csv', t, pixels, every
+        self.file = Path(dest) / 'held_out.csv'
+        self.t = t
+        self.pixels = pixels
+        self.every = every
         self.rows = search_rows(t)
 
     def rates(
@@ -161,7 +166,9 @@ class HeldOutMetric(Metric):
     "Collects features, identities and domains of a validation set"
 
     def reset(self) -> None:
-        self.phi, self.ids, self.dom = [], [], []
+        self.phi = []
+        self.ids = []
+        self.dom = []
 
     def accumulate(self, learn: Learner) -> None:
         "The outputs of the network for a batch: phi, logits"
@@ -228,7 +235,8 @@ NOT_DRAWN = ('age', 'age_max', 'norm', 'lam')
 
 def _panels(losses: Mapping[str, Sequence[float]]) -> dict[str, dict]:
     "Title -> curves, without empty panels"
-    terms, diagnostics = {}, {}
+    terms = {}
+    diagnostics = {}
     for name, values in losses.items():
         if name.startswith(DIAGNOSTICS):
             diagnostics[name] = values
@@ -275,14 +283,16 @@ class CurveLogger(Callback):
     "Draws the curves of a run into `dest/curves.png` every so many steps"
 
     # after `ValidationRank1` has added its line
-    order, run_valid = 67, False
+    order = 67
+    run_valid = False
 
     def __init__(
         self,
         dest: str | Path,  # Folder of the run
         every: int,  # Steps between two drawings
     ):
-        self.dest, self.every = Path(dest), every
+        self.dest = Path(dest)
+        self.every = every
 
     def after_batch(self) -> None:
         "Draw; of several processes, only the first one does"

@@ -79,7 +79,8 @@ def read_threshold(
         raise InputError(
             f'{file}: the threshold {at} has too few pairs: measure on more, or use another'
         )
-    people, pairs = metrics.get('n_identity'), metrics.get('scenario', '')
+    people = metrics.get('n_identity')
+    pairs = metrics.get('scenario', '')
     on = f'{at} of {file.name}, {pairs} pairs of {people} identities'
     return Threshold(float(value), on)
 
@@ -106,7 +107,8 @@ class Verification:
         if self.threshold is None:
             return f'similarity {self.similarity:.3f}, no decision: {NO_THRESHOLD}'
         word, sign = ('same', '>=') if self.same else ('different', '<')
-        value, on = self.threshold.value, self.threshold.measured_on
+        value = self.threshold.value
+        on = self.threshold.measured_on
         return f'{word}: similarity {self.similarity:.3f} {sign} {value:.3f} ({on})'
 
 # %% ../../nbs/paper/22a_verify.ipynb #22a00011

@@ -148,7 +148,8 @@ def read_claims(
     file = read_yaml(path)
     families = [*check_yaml(_ClaimsFile, file).families]
     cells = [*chain.from_iterable(row.cells for row in rows(_ALL_TABLES, rows_file))]
-    claims, known = [], set()
+    claims = []
+    known = set()
     for number in range(len(file.content['claims'])):
         for claim in _claims_of_entry(file, number, families, cells):
             if claim.id in known:
@@ -257,7 +258,8 @@ def adjust(
         p_values |= dict(zip([claim['id'] for claim in group], adjusted))
     found = []
     for claim in assessed:
-        p, decided = p_values[claim['id']], claim['verdict']
+        p = p_values[claim['id']]
+        decided = claim['verdict']
         if p is not None and p >= 0.05:
             decided = 'not shown'
         holds = decided == 'holds' if decided else None
@@ -331,8 +333,10 @@ def count_verdicts(
 
 def _counted(counts: pd.DataFrame, about: str) -> str:
     "The verdicts on some families in two sentences"
-    alone, adjusted = counts['by itself'], counts['in its family']
-    total, each = alone.sum(), []
+    alone = counts['by itself']
+    adjusted = counts['in its family']
+    total = alone.sum()
+    each = []
     for text in counts.index:
         held = f'{alone.holds[text]} of {alone.loc[text].sum()}'
         each.append(f'{text}: {held} ({adjusted.holds[text]})')
@@ -348,7 +352,8 @@ def headline(
     assessed: Sequence[dict],  # From `assess_all`, or of `claims.json`
 ) -> str:  # Markdown, two paragraphs
     "The verdicts in words: the paper's two contributions first, repeated effects left out"
-    counts, paragraphs = count_verdicts(assessed), []
+    counts = count_verdicts(assessed)
+    paragraphs = []
     for role, about in (
         ('contribution', "about the paper's two contributions, IAMGAN and DCR"),
         ('other', 'about other things'),

@@ -40,7 +40,9 @@ class Workers:
         jobs: int = 1,  # Tasks at a time
         show: Callable | None = None,  # Called in this process with the progress of a task
     ):
-        self.executor, self.jobs, self.show = executor, jobs, show
+        self.executor = executor
+        self.jobs = jobs
+        self.show = show
 
     def slots(self) -> int:
         "How many tasks may run at present"
@@ -223,9 +225,11 @@ class DaskWorkers(Workers):
         own: bool = False,  # Close the client in the end?
     ):
         super().__init__(client.get_executor(pure=False), show=show)
-        self.client, self.own = client, own
+        self.client = client
+        self.own = own
         self.address = f'dask://{client.scheduler.address.split("://")[-1]}'
-        self.messages, self.topic = SimpleQueue(), f'mfsr_nb-{uuid.uuid4().hex}'
+        self.messages = SimpleQueue()
+        self.topic = f'mfsr_nb-{uuid.uuid4().hex}'
         self.tell = partial(_tell_scheduler, self.topic)
         client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
         self.waiting = False

@@ -78,7 +78,8 @@ def _seed_differences(found: Mapping, pairs: Mapping, metric: str) -> pd.DataFra
     "One line for each pair and each seed that all of its cells have"
     lines = []
     for label, (a, b) in pairs.items():
-        a, b = as_cells(a), as_cells(b)
+        a = as_cells(a)
+        b = as_cells(b)
         seeds = [_seeds_of(found, cell) for cell in (*a, *b)]
         for seed in sorted(set.intersection(*seeds)):
             points = _mean_of(found, b, seed, metric) - _mean_of(found, a, seed, metric)

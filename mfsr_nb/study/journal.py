@@ -51,7 +51,8 @@ def journal(
     study: Study,
 ) -> dict[str, dict]:  # Name of a task -> its line
     "The tasks that were done with the present settings; raises `InputError` on a damaged line"
-    path, found = study.dest / 'tasks.jsonl', {}
+    path = study.dest / 'tasks.jsonl'
+    found = {}
     if not path.is_file():
         return found
     settings = config_hash(study.preset)
@@ -71,7 +72,8 @@ class _Times(Record):
 
 def _read_times(results: str | Path) -> dict[str, dict]:
     "The times of the evidence by preset; raises `InputError` on a damaged file"
-    path, remedy = Path(results) / 'times.json', 'remove it, or restore a copy'
+    path = Path(results) / 'times.json'
+    remedy = 'remove it, or restore a copy'
     if not path.exists():
         return {}
     times = read_json(path, Record, remedy)

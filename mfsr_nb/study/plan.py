@@ -74,13 +74,15 @@ class _Planner:
         "Train the weights that the runs of a seed begin with, where the preset has them"
         if self.study.preset.recognition.start is None:
             return []
-        name, kind = f'start on full faces of {train}, seed {seed}', f'start {train}'
+        name = f'start on full faces of {train}, seed {seed}'
+        kind = f'start {train}'
         return [self.add('start', name, (train, seed), self.data(train), kind, seed)]
 
     def softmax(self, train: str, seed: int) -> list[str]:
         "Train the Softmax model on full faces"
         needs = [*self.data(train), *self.test(), *self.start(train, seed)]
-        name, kind = f'Softmax on full faces of {train}, seed {seed}', f'softmax {train}'
+        name = f'Softmax on full faces of {train}, seed {seed}'
+        kind = f'softmax {train}'
         return [self.add('softmax', name, (train, seed), needs, kind, seed)]
 
 # %% ../../nbs/library/56_plan.ipynb #a5600005
@@ -178,7 +180,8 @@ class Order:
     rank: dict = field(init=False, repr=False)  # Name -> sort key
 
     def __post_init__(self):
-        remaining, first = self._remaining_seconds(), self._needed_by_first_run()
+        remaining = self._remaining_seconds()
+        first = self._needed_by_first_run()
         rank = {}
         for place, (name, task) in enumerate(self.tasks.items()):
             rank[name] = (name not in first, task.seed, -remaining[name], place)
@@ -207,7 +210,8 @@ def _remaining_seconds(self: Order) -> dict[str, float]:
 def _needed_by_first_run(self: Order) -> set[str]:
     "The first run, and everything that it needs"
     runs = [name for name, task in self.tasks.items() if task.what == 'run']
-    todo, found = [(runs or [*self.tasks])[0]], set()
+    todo = [(runs or [*self.tasks])[0]]
+    found = set()
     while todo:
         name = todo.pop()
         found.add(name)
@@ -248,7 +252,10 @@ def simulate(
     jobs: int,  # Tasks at a time
 ) -> dict[str, Span]:
     "When each task would begin and end, if each takes as long as its kind"
-    agenda, running, now, spans = Agenda(self), [], 0.0, {}
+    agenda = Agenda(self)
+    running = []
+    now = 0.0
+    spans = {}
     while agenda:
         while len(running) < jobs and (task := agenda.next()):
             end = now + self._seconds_of(task, default=0)

@@ -104,7 +104,8 @@ def read_lines(
     results: str | Path,  # Folder of the registry
 ) -> list[dict]:  # In the order of the file
     "All lines, also several of one id; raises `InputError` on a damaged line"
-    path, remedy = Path(results) / 'runs.jsonl', 'remove or repair that line'
+    path = Path(results) / 'runs.jsonl'
+    remedy = 'remove or repair that line'
     return [*read_json_lines(path, _Run, remedy, growing=True)] if path.is_file() else []
 
 # %% ../../nbs/library/51_registry.ipynb #kind0002
@@ -161,7 +162,8 @@ def _latest(lines: Iterable[dict]) -> list[dict]:
 
 def _ranks(latest: Sequence[dict]) -> dict[tuple, tuple]:
     "(seed, kind of processor) -> its rank among the kinds; the smallest counts"
-    count, first = Counter(), {}
+    count = Counter()
+    first = {}
     for run in latest:
         key = _seed_of(run), processor(run)
         count[key] += 1
@@ -173,7 +175,8 @@ def counted(
     lines: Iterable[dict],  # From `read_lines`
 ) -> list[dict]:  # In the order of their dates, others before them in the order of the lines
     "The line of each id that counts, by the rule above"
-    latest, found = _latest(lines), {}
+    latest = _latest(lines)
+    found = {}
     ranks = _ranks(latest)
     for run in latest:
         other = found.get(run['id'], run)
@@ -282,7 +285,8 @@ def merge_runs(
     "Add runs and records that only the others have; raises `InputError` without a registry"
     if missing := [other for other in others if not (Path(other) / 'runs.jsonl').is_file()]:
         raise InputError(f'{missing[0]}: no runs.jsonl there: give the folder of a study')
-    known, given = read_lines(results), []
+    known = read_lines(results)
+    given = []
     for other in others:
         given += read_lines(other)
     new = [run for run in _sorted_lines(given) if add_run(results, run, known)]
@@ -311,5 +315,6 @@ class Evidence(NamedTuple):
 
 def open_evidence() -> Evidence:
     "The runs of a page: of the study that executes it, or else the committed ones of `mini`"
-    kind, preset = os.environ.get('MFSR_KIND', 'world'), os.environ.get('MFSR_PRESET', 'mini')
+    kind = os.environ.get('MFSR_KIND', 'world')
+    preset = os.environ.get('MFSR_PRESET', 'mini')
     return Evidence(kind, preset, read_runs(results_dir()))

@@ -66,7 +66,9 @@ def mean_and_range(
     "`0.512 (0.498 to 0.530)`; without the range where it is not visible, and '' without values"
     if not len(values):
         return ''
-    low, high, mean = min(values), max(values), f'{np.mean(values):.{digits}f}'
+    low = min(values)
+    high = max(values)
+    mean = f'{np.mean(values):.{digits}f}'
     visible = high - low >= 0.5 * 10**-digits
     return f'{mean} ({low:.{digits}f} to {high:.{digits}f})' if visible else mean
 

@@ -166,7 +166,8 @@ def shorten_training(
         raise InputError(f'--fraction {fraction}: use a number above 0, to 1')
     if fraction == 1:
         return preset
-    schedules, generators = {}, {}
+    schedules = {}
+    generators = {}
     for name in ('casia', 'vggface2'):
         schedule = getattr(preset.recognition.schedule, name)
         schedules[name] = _shorten_schedule(schedule, fraction)
@@ -230,7 +231,9 @@ class Collector:
         results: str | Path | None,  # Add finished runs to the evidence in this folder
         say: Callable[[str], Any],  # Reports results
     ):
-        self.study, self.results, self.say = study, results, say
+        self.study = study
+        self.results = results
+        self.say = say
         self.known = {_line_of(run) for run in read_runs(study.dest)}
         self.noted = set(journal(study))
         self.total = sum(task.what == 'run' for task in tasks.values())
@@ -256,8 +259,10 @@ class Collector:
 
     def report_run(self, task: Task, run: dict) -> None:
         "Report a new run"
-        metrics, elapsed = run['metrics'], tqdm.format_interval(time.time() - self.begin)
-        rank1, mean_ap = 100 * metrics['rank1'], 100 * metrics['map']
+        metrics = run['metrics']
+        elapsed = tqdm.format_interval(time.time() - self.begin)
+        rank1 = 100 * metrics['rank1']
+        mean_ap = 100 * metrics['map']
         self.say(
             f'{task.name}: Rank-1 {rank1:.1f}, mAP {mean_ap:.1f} '
             f'({len(self.runs)} of {self.total} runs, {elapsed})'
@@ -265,7 +270,8 @@ class Collector:
 
     def keep(self, task: Task, made: Any) -> None:
         "Add a run, a generator report or an attention record to the evidence"
-        results, study = Path(self.results), self.study
+        results = Path(self.results)
+        study = self.study
         if task.what == 'run':
             add_run(results, made)
         if task.what == 'report':
@@ -337,21 +343,24 @@ def reproduce(
 ) -> tuple[Study, list[dict]]:
     "Compute the paper's tables: (the study, its runs); raises `InputError`"
     preset = _load(preset, jobs, fraction)
-    todo, seeds = choose_rows(tables, only, rows_file), seed_list(seeds)
+    todo = choose_rows(tables, only, rows_file)
+    seeds = seed_list(seeds)
     data = dict(test=test, masked=masked, labelled=labelled, kind=kind)
     allowed = dict(skip_bad=skip_bad, allow_overlap=allow_overlap, fresh=fresh)
     study = _open_study(preset, dest, schedule, train, **data, **allowed)
     if train:
         how = dict(generators=bool(masked and labelled), skip_bad=skip_bad, say=say)
         todo = rows_for_dataset(todo, train, next(iter(study.train)), kind, **how)
-    tasks, known = plan(study, todo, seeds, pages), known_seconds(study)
+    tasks = plan(study, todo, seeds, pages)
+    known = known_seconds(study)
     if dry_run:
         text = dry_run_report(tasks, jobs, known.seconds, journal(study))
         say(f'{text} (times: {known.hardware})' if known.hardware else text)
         return study, []
     with exclusive_lock(study.dest):
         collected = Collector(study, tasks, results, say)
-        jobs, found = min(jobs, len(tasks)), collected.noted
+        jobs = min(jobs, len(tasks))
+        found = collected.noted
         on = dict(finished=collected.finished, found=found, executor=executor)
         run_plan(study, tasks, jobs, known.seconds, **on)
         if results is not None:

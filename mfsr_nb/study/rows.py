@@ -187,7 +187,8 @@ def read_rows(
     others: Sequence[Row] = (),  # Rows whose names and cells are taken
 ) -> list[Row]:
     "The rows of a file, in its order; raises `InputError` that names file and line"
-    file, found = read_yaml(path), []
+    file = read_yaml(path)
+    found = []
     if not isinstance(file.content, list):
         raise InputError(f'{file.where()}: not a list of rows: begin each row with "- name: ..."')
     for number in range(len(file.content)):

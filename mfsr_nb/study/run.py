@@ -85,7 +85,8 @@ _RUNNING = '.running'
 @contextmanager
 def _running(study: Study) -> Iterator[str]:
     "Name the plan that is worked through in the study's folder"
-    path, run = study.dest / _RUNNING, uuid.uuid4().hex
+    path = study.dest / _RUNNING
+    run = uuid.uuid4().hex
     study.dest.mkdir(parents=True, exist_ok=True)
     path.write_text(run)
     try:
@@ -159,7 +160,9 @@ class PlanProgress:
         for name, task in tasks.items():
             self.weight[name] = max(seconds.get(task.kind, typical), 0.01)
         self.found = set(found) & set(tasks)
-        self.share, self.begun, self.over = {}, {}, set()
+        self.share = {}
+        self.begun = {}
+        self.over = set()
         self.terminal = os.isatty(2)
         self.bar = tqdm(
             total=sum(self.weight.values()),
@@ -171,7 +174,8 @@ class PlanProgress:
             dynamic_ncols=True,
             bar_format=_BAR,
         )
-        self.start, self.start_weight = time.time(), self.so_far()
+        self.start = time.time()
+        self.start_weight = self.so_far()
         self.last = time.time()
         self.show()
 
@@ -226,7 +230,8 @@ def text(self: PlanProgress) -> str:
 @patch
 def log_line(self: PlanProgress) -> str:
     "The display as a line of a log"
-    took, now = self.last - self.start, self.so_far()
+    took = self.last - self.start
+    now = self.so_far()
     rate = (now - self.start_weight) / max(took, 1e-9)
     left = '?'
     if rate > 0:
@@ -281,7 +286,8 @@ class _Execution(NamedTuple):
     def collect(self, study: Study) -> None:
         "Take what finished tasks made, or raise what they raised"
         for future in wait(self.running, 0.2, FIRST_COMPLETED)[0]:
-            made, task = future.result(), self.running[future]
+            made = future.result()
+            task = self.running[future]
             del self.running[future]
             self.agenda.done(task.name)
             self.progress.end(task.name)
@@ -311,8 +317,10 @@ def _noting_ctrl_c() -> Iterator[list]:
 # %% ../../nbs/library/57_run.ipynb #a5700005
 def _work_through(study: Study, execution: _Execution) -> None:
     "Hand out tasks and collect what they made, until all are done"
-    workers, running = execution.workers, execution.running
-    dest, packed = study.dest.absolute(), pickle.dumps(study)
+    workers = execution.workers
+    running = execution.running
+    dest = study.dest.absolute()
+    packed = pickle.dumps(study)
     with _running(study) as run, _noting_ctrl_c() as asked:
         # for tasks in this process
         _current[run] = study

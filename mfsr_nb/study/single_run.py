@@ -74,7 +74,8 @@ RARE_METRICS = ('accuracy', 'rank1', 'rank5', 'rank10', 'map', 'n_probe', 'inter
 def _embedding(study: Study, model: Any, test: TestSet) -> np.ndarray:
     "Features of test images, from maps where the preset keeps them of stages that all runs share"
     recognition = study.preset.recognition
-    flip, tuning = 'sum' if recognition.test_feature.tta_flip else 'none', recognition.fine_tuning
+    flip = 'sum' if recognition.test_feature.tta_flip else 'none'
+    tuning = recognition.fine_tuning
     if tuning and tuning.versions:
         folder = study.dest / 'maps' / fingerprint(test.table)
         return embed_by_maps(model, tuning.freeze, test.pixels, folder, flip)
@@ -102,7 +103,8 @@ def _compared(study: Study, model: Any, test: TestSet, loss: str) -> _Compared:
 
 def _inputs(study: Study, test: TestSet, compared: _Compared) -> dict:
     "The inputs of `evaluate`, with how pairs are drawn"
-    table, how = test.table, study.preset.evaluation.verification
+    table = test.table
+    how = study.preset.evaluation.verification
     numbers = {key: getattr(how, key) for key in ('sets', 'matched', 'unmatched', 'seed')}
     given = dict(embedding=compared.phi, matrix=compared.matrix, path=table.key, **numbers)
     return given | dict(identity=table.identity, domain=table.domain)
@@ -180,7 +182,8 @@ def _other_versions(study: Study, row: Row, trained: dict, generator: dict | Non
 # %% ../../nbs/library/55a_single_run.ipynb #a55a000d
 def _compute(study: Study, row: Row, seed: int, table: pd.DataFrame, **of_run) -> dict:
     "The registry's line of a run that is trained and measured now"
-    name, begin = of_run['name'], of_run['begin']
+    name = of_run['name']
+    begin = of_run['begin']
     model, facts = _train(study, row, seed, table, name.folder)
     metrics = measure(study, model, study.settings_of(row).loss)
     generator = study.generated(row, seed)[1] if row.masks in GENERATORS else None

@@ -63,10 +63,14 @@ class Study:
     ):
         self.preset = load_preset(preset) if isinstance(preset, str) else preset
         self.dest = Path(dest)
-        self.train, self.test = train, test
-        self.unpaired, self.labelled = masked, labelled
-        self.skip_bad, self.allow_overlap = skip_bad, allow_overlap
-        self.every, self.fresh = every, fresh
+        self.train = train
+        self.test = test
+        self.unpaired = masked
+        self.labelled = labelled
+        self.skip_bad = skip_bad
+        self.allow_overlap = allow_overlap
+        self.every = every
+        self.fresh = fresh
         # version and commit of the package
         self.code = code_version()
         # what was found or made -> the version that made it, in words
@@ -227,7 +231,8 @@ def data(
 @patch
 def _draw(self: Study, part: str) -> None:
     "Draw one part of the face world"
-    world, device = self.dest / 'world', str(pick_device(None))
+    world = self.dest / 'world'
+    device = str(pick_device(None))
     with self.alone(world / part):
         write_world(world, self.preset.world, [part], device=device)
 
@@ -325,7 +330,8 @@ def _data_identity(self: Study, row: Row, table: pd.DataFrame) -> tuple:
     "What the hash of a run's data is computed from"
     if self.drawn:
         return self.preset.world, DRAWING, row.train
-    full, test = table[table.domain == FULL], fingerprint(self.test_set().table)
+    full = table[table.domain == FULL]
+    test = fingerprint(self.test_set().table)
     if row.masks in MASKS:
         return fingerprint(full), _landmarks_hash(full), DRAWING, test
     if row.masks not in GENERATORS:
@@ -353,7 +359,8 @@ def name(
     table: pd.DataFrame,  # Its training table
 ) -> RunName:
     "The hashes of a run's settings and data, its id, and the name of its folder"
-    preset, generated = self.preset, row.masks in GENERATORS
+    preset = self.preset
+    generated = row.masks in GENERATORS
     generator = (generator_settings(preset, row.masks), preset.segmentation) if generated else ()
     own = self.settings_of(row)
     how = (own.recognition, preset.evaluation, row.loss, own.options, self.masks_name(row))
@@ -379,7 +386,8 @@ def segmenter(self: Study) -> Path:
 def _train_segmenter(self: Study, folder: Path) -> Any:
     "Train S, or find it trained"
     drawn = [self.data('mfsr_seg'), self.data('mfsr_wear')] if self.drawn else None
-    labelled, full = drawn or self.labelled or self.data('mfsr_seg'), self.data('casia')
+    labelled = drawn or self.labelled or self.data('mfsr_seg')
+    full = self.data('casia')
     how = dict(skip_bad=self.skip_bad, every=self.every)
     with self.training(folder):
         return make_segmenter(labelled, folder, self.preset, full, **how)
@@ -482,8 +490,10 @@ def generator(
 ) -> Training:
     "The row's generator, trained or found"
     folder = self._generator_folder(row, seed)
-    segmenter, source = self.segmenter(), self.data(row.train)
-    unpaired, classifier = self.data('mfsr_seg'), self._classifier(row, seed)
+    segmenter = self.segmenter()
+    source = self.data(row.train)
+    unpaired = self.data('mfsr_seg')
+    classifier = self._classifier(row, seed)
     how = dict(S=segmenter, seed=seed, skip_bad=self.skip_bad, every=self.every)
     if classifier:
         how |= dict(C=classifier)
@@ -499,7 +509,8 @@ def generator(
 def _generate(self: Study, row: Row, seed: int) -> tuple[Path, dict]:
     "Train the row's generator and mask the training faces with it, or find both"
     training = self.generator(row, seed)
-    weights, segmenter = training.folder / 'weights.safetensors', self.segmenter()
+    weights = training.folder / 'weights.safetensors'
+    segmenter = self.segmenter()
     # other weights generate other faces
     name = f'{row.masks}-{seed}-{config_hash(weights_hash(weights), weights_hash(segmenter))[:6]}'
     faces = self.dest / 'generated' / row.train / name

@@ -79,15 +79,18 @@ def make_report(
     most: int = 500,  # Faces at most
 ) -> dict:
     "The report on a row's masked faces, kept in `cards/`"
-    path, faces = study.dest / 'cards' / study.report_name(row, seed), study.masked(row, seed)
+    path = study.dest / 'cards' / study.report_name(row, seed)
+    faces = study.masked(row, seed)
     with study.alone(path):
         return _make_report(study, row, seed, path, faces, most)
 
 # %% ../../nbs/library/55b_study_records.ipynb #srec0017
 def _make_report(study: Study, row: Row, seed: int, path: Path, faces: Path, most: int) -> dict:
     "The report, found or made"
-    evaluation, segmenter = study.softmax(row.train, seed + 1), study.segmenter()
-    settings_, unpaired = study.preset.iamgan, study.data('mfsr_seg')
+    evaluation = study.softmax(row.train, seed + 1)
+    segmenter = study.segmenter()
+    settings_ = study.preset.iamgan
+    unpaired = study.data('mfsr_seg')
     depends = config_hash(
         fingerprint(read(study.data(row.train), study.skip_bad)),
         weights_hash(evaluation),

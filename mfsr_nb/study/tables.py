@@ -45,7 +45,8 @@ def values_of(
     reading: str | None = None,  # Of the accuracy; by default the one that all of them have
 ) -> list[float]:
     "A metric of each run; NaN where it has none"
-    name, values = METRICS[metric], []
+    name = METRICS[metric]
+    values = []
     for run in metrics:
         value = run[name]
         if name == 'accuracy' and (reading or accuracy_reading(metrics)) == 'paper':
@@ -238,7 +239,8 @@ def difference_weights(
     b: str | Sequence[str],  # Cells that count positively
 ) -> dict[str, float]:  # For `contrast_interval`
     "The weights of mean(b) - mean(a)"
-    a, b = as_cells(a), as_cells(b)
+    a = as_cells(a)
+    b = as_cells(b)
     return {cell: 1 / len(b) for cell in b} | {cell: -1 / len(a) for cell in a}
 
 
@@ -288,7 +290,8 @@ def own_cells(
     cells: Sequence[str],  # Of a table
 ) -> list[str]:  # Without those that are among `cells`
     "Cells in the same tables that rows of one's own fill"
-    tables, found = {cell.rpartition('/')[0] for cell in cells}, []
+    tables = {cell.rpartition('/')[0] for cell in cells}
+    found = []
     for run in runs:
         if run.get('own'):
             found += [cell for cell in run['cells'] if cell.rpartition('/')[0] in tables]
@@ -316,9 +319,11 @@ def table(
     own = own_cells(runs, cells)
     cell_runs = by_cell(runs, kind, preset, [*cells, *own])
     own = [cell for cell in own if cell in cell_runs]
-    reading, rows = accuracy_reading(_metrics_of(cell_runs, [*cells, *own])), {}
+    reading = accuracy_reading(_metrics_of(cell_runs, [*cells, *own]))
+    rows = {}
     for cell in (*cells, *own):
-        printed, ours = paper_numbers(cell), cell_runs.get(cell, [])
+        printed = paper_numbers(cell)
+        ours = cell_runs.get(cell, [])
         row = {('paper', m): f'{printed[m]:.1f}' if m in printed else '' for m in metrics}
         for metric in metrics:
             row[kind, metric] = str(contrast_interval(cell_runs, {cell: 1}, metric, reading))

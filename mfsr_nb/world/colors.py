@@ -139,7 +139,9 @@ FILTER_STOPS = ((0.82, 0.36, 0.50), (0.93, 0.92, 0.88), (0.62, 0.60, 0.50))
 
 def _mask_colors(table, skin):
     "Mask (`mask_c`), its second color (`mask2`), neck and straps: name -> (n, 3)"
-    hue, saturation, value = table['m_hue'], table['m_sat'], table['m_val']
+    hue = table['m_hue']
+    saturation = table['m_sat']
+    value = table['m_val']
     by_type = dict(
         surgical=color_path(hue, *SURGICAL_STOPS),
         n95=color_path(hue, *N95_STOPS),
@@ -148,7 +150,8 @@ def _mask_colors(table, skin):
         respirator=color_path(hue, *RUBBER_STOPS),
     )
     mask = sum(_column(table, f'is_{name}') * color for name, color in by_type.items())
-    is_cloth, is_black = _column(table, 'is_cloth'), _column(table, 'is_black')
+    is_cloth = _column(table, 'is_cloth')
+    is_black = _column(table, 'is_black')
     pattern = hsv_color(table['m_hue2'], 0.1 + 0.6 * value, 0.25 + 0.7 * saturation)
     second = is_cloth * pattern + (1 - is_cloth) * mask * 0.9
     filters = color_path(table['m_hue2'], *FILTER_STOPS)
@@ -199,7 +202,8 @@ def light_table(
     }
     linear['brow_c'] = linear['hair'] * 0.62
     linear['lashes'] = np.clip(linear['hair'] * 0.3, 0.004, 0.05)
-    kelvin, exposure = _column(table, 'kelvin'), _column(table, 'exposure')
+    kelvin = _column(table, 'kelvin')
+    exposure = _column(table, 'exposure')
     lamp = 1 + np.array([1.0, 0.1, -1.0]) * kelvin
     sky = 1 - 0.5 * np.array([1.0, 0, -1.0]) * kelvin
     linear['lamp_c'] = lamp * exposure * _column(table, 'key')

@@ -15,7 +15,8 @@ from .faces import FaceWorld, RenderedFaces
 
 # %% ../../nbs/library/13b_example_faces.ipynb #13bex006
 # the first of the identities to choose from; trainings use smaller numbers
-FIRST, CANDIDATES = 900_000, 120
+FIRST = 900_000
+CANDIDATES = 120
 
 
 class Kind(NamedTuple):
@@ -74,7 +75,8 @@ def example_faces(
     seed: int = 2020,  # Names the world
 ) -> Examples:
     "A full face of each kind"
-    world, candidates = FaceWorld(seed, size), FIRST + np.arange(CANDIDATES)
+    world = FaceWorld(seed, size)
+    candidates = FIRST + np.arange(CANDIDATES)
     table = world.table(candidates, 0 * candidates, np.full(CANDIDATES, -1))
     chosen = _choose(table)
     zoom = np.array([kind.zoom or table['zoom'][i] for kind, i in zip(KINDS.values(), chosen)])

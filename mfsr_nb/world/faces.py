@@ -126,7 +126,8 @@ def _batches(table: dict, limit: int) -> Iterator[np.ndarray]:
 # %% ../../nbs/library/13_world_faces.ipynb #4e1756d4
 def _empty_faces(world, ids, views, masks, table):
     "Images, masks and landmarks of zeros"
-    n, size = len(ids), world.size
+    n = len(ids)
+    size = world.size
     return RenderedFaces(
         image=np.zeros((n, size, size, 3), np.uint8),
         mask=np.zeros((n, size, size), bool),
@@ -140,11 +141,14 @@ def _empty_faces(world, ids, views, masks, table):
 
 def _draw_batches(world, faces):
     "Fill in images, masks and landmarks"
-    table, size, on_cpu = faces.table, world.size, world.device.type == 'cpu'
+    table = faces.table
+    size = world.size
+    on_cpu = world.device.type == 'cpu'
     head, pages = _canvas(world.canvas, world.device)
     pixels = world.pixels if on_cpu else 20 * world.pixels
     batches = list(_batches(table, world.batch or max(1, pixels // world.canvas**2)))
-    order, start = np.concatenate(batches), 0
+    order = np.concatenate(batches)
+    start = 0
     params = prepare({name: v[order] for name, v in table.items()}, size, world.device)
     u, v = landmark_map(params)
     for rows in batches:
@@ -281,7 +285,8 @@ class FaceWorld:
             raise InputError(f'seed {seed}: use 0 or more')
         if not 16 <= int(size) <= 1024:
             raise InputError(f'size {size}: use 16 to 1024 pixels')
-        self.seed, self.size = int(seed), int(size)
+        self.seed = int(seed)
+        self.size = int(size)
         self.device = torch.device(device)
         self.spread = float(spread)
         self.framing = framing
@@ -330,7 +335,8 @@ class FaceWorld:
         "A batch of photographs; raises `InputError` for what cannot be drawn"
         ids, views = np.broadcast_arrays(np.atleast_1d(identities), np.atleast_1d(views))
         masks = _masks_of(masks, len(ids))
-        ids, views = _integers('identity', ids), _integers('view', views)
+        ids = _integers('identity', ids)
+        views = _integers('view', views)
         n = len(ids)
         change = {name: np.zeros(n) + value for name, value in change.items()}
         if self.workers < 2 or n < 64:

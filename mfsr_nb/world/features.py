@@ -102,7 +102,9 @@ def paint_moles(
     albedo: torch.Tensor,  # (B, 3, n, n), changed in place
 ) -> None:
     "Up to three moles"
-    B, n, cells = len(albedo), head.n, MOLE_CELLS**2
+    B = len(albedo)
+    n = head.n
+    cells = MOLE_CELLS**2
     flat = albedo.view(B, 3, n * n)
     for i in range(3):
         u, v, radius = (getattr(face, f'mole{i}_{name}') for name in 'uvr')
@@ -121,7 +123,8 @@ def eye_frame(
     side: int,  # -1: left in the image, 1: right
 ) -> tuple:
     "Coordinates of an eye: x is -1 at the inner corner and 1 at the outer, y is below the axis"
-    dx, dy = side * u - face.eye_x, v - face.eye_y
+    dx = side * u - face.eye_x
+    dy = v - face.eye_y
     x = (dx * face.tilt_cos - dy * face.tilt_sin) / face.eye_w
     return x, dx * face.tilt_sin + dy * face.tilt_cos
 
@@ -278,7 +281,8 @@ def paint_nostrils(
     a = u.abs()
     holes = bump((a - face.nostril - 0.012) / 0.036, (v - face.nose_y - 0.080) / 0.021)
     dark = holes * 0.75
-    dx, dy = a - face.nose_w - 0.004, v - face.nose_y - 0.035
+    dx = a - face.nose_w - 0.004
+    dy = v - face.nose_y - 0.035
     r = (dx.square() + dy.square() * 1.2).sqrt()
     outside = smooth((a - face.nose_w) / 0.05 + 0.5)
     dark += line((r - 0.056) / 0.017) * outside * 0.26
@@ -415,11 +419,13 @@ def paint_beard(
 ) -> None:
     "Mustache, chin and jaw; stubble where it was shaved"
     index, u, v = head.window(-1.45, 1.45, 0.2, 1.36)
-    a, noise = u.abs(), strands[index]
+    a = u.abs()
+    noise = strands[index]
     zone = torch.maximum(_beard_zone(a, v, noise), _mustache_zone(face, a, v, noise))
     zone = zone * (1 - _lip_zone(face, u, v))
     full = smooth((face.beard - 0.25) * 2.2)
-    beard, stubble = full * (0.86 + 0.10 * noise), face.stubble * (0.34 + 0.10 * noise)
+    beard = full * (0.86 + 0.10 * noise)
+    stubble = face.stubble * (0.34 + 0.10 * noise)
     weight = zone * torch.maximum(beard, stubble).clamp_(0, 0.95)
     paint(albedo[index], weight, face.hair * (1 + 0.22 * noise * full)[:, None])
 
@@ -467,7 +473,9 @@ def hair_edge(
     head: HeadMap,  # Where to draw
 ) -> torch.Tensor:
     "(B, n, n) signed distance into the hair, in units of the map"
-    U, V, a = head.U, head.V, head.abs_U
+    U = head.U
+    V = head.V
+    a = head.abs_U
     top = (
         face.h_line
         - face.h_recess * smooth((a - 0.12) / 0.45)

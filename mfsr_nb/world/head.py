@@ -19,7 +19,9 @@ from .params import Params
 
 # %% ../../nbs/library/11_world_head.ipynb #19830a5e
 # Edges of the map: 123 degrees to the sides, 99 up and 86 down.
-U_MAX, V_MIN, V_MAX = 1.76, -1.52, 1.36
+U_MAX = 1.76
+V_MIN = -1.52
+V_MAX = 1.36
 
 
 def round_up(
@@ -43,7 +45,8 @@ def _map_frame(u, v):
     u, v = torch.broadcast_tensors(u, v)
     r2 = (u * u + v * v).clamp(max=3.7)
     k = (1 - r2 / 4).sqrt()
-    k_u, k_v = -u / (4 * k), -v / (4 * k)
+    k_u = -u / (4 * k)
+    k_v = -v / (4 * k)
     q = torch.stack((u * k, v * k, 1 - r2 / 2))
     q_u = torch.stack((k + u * k_u, v * k_u, -u))
     q_v = torch.stack((u * k_v, k + v * k_v, -v))
@@ -63,11 +66,15 @@ class HeadMap:
     ):
         self.n = max(64, round_up(size * 1.0, 16))
         self.device = torch.device(device)
-        self.step_u, self.step_v = 2 * U_MAX / self.n, (V_MAX - V_MIN) / self.n
+        self.step_u = 2 * U_MAX / self.n
+        self.step_v = (V_MAX - V_MIN) / self.n
         center = (torch.arange(self.n, dtype=torch.float32) + 0.5) / self.n
-        u, v = (center * 2 - 1) * U_MAX, V_MIN + center * (V_MAX - V_MIN)
-        self.u, self.v = u.to(device), v.to(device)
-        self.U, self.V = self.u.view(1, 1, -1), self.v.view(1, -1, 1)
+        u = (center * 2 - 1) * U_MAX
+        v = V_MIN + center * (V_MAX - V_MIN)
+        self.u = u.to(device)
+        self.v = v.to(device)
+        self.U = self.u.view(1, 1, -1)
+        self.V = self.v.view(1, -1, 1)
         self.abs_U = self.U.abs()
         # On the CPU for any device, so that all devices start from the same numbers.
         frame = _map_frame(u.view(1, -1), v.view(-1, 1))
@@ -77,7 +84,8 @@ class HeadMap:
 
     def _span(self, start, stop, low, step):
         "Slice of the cells between two coordinates, widened to a multiple of 8 cells"
-        first, last = int((start - low) / step), int((stop - low) / step) + 1
+        first = int((start - low) / step)
+        last = int((stop - low) / step) + 1
         length = min(round_up(last - first, 8), self.n)
         first = first - (length - (last - first)) // 2
         first = max(0, min(first, self.n - length))
@@ -95,7 +103,8 @@ class HeadMap:
         if key not in self._windows:
             rows = self._span(v0, v1, V_MIN, self.step_v)
             columns = self._span(u0, u1, -U_MAX, self.step_u)
-            u, v = self.u[columns].view(1, 1, -1), self.v[rows].view(1, -1, 1)
+            u = self.u[columns].view(1, 1, -1)
+            v = self.v[rows].view(1, -1, 1)
             self._windows[key] = Window((..., rows, columns), u, v)
         return self._windows[key]
 
@@ -194,7 +203,8 @@ def skull_height(
     head: HeadMap,  # Where to draw
 ) -> torch.Tensor:
     "(B, n, n) height of temples and jaw, and the hollow under the jaw"
-    V, abs_U = head.V, head.abs_U
+    V = head.V
+    abs_U = head.abs_U
     lower = ((V - 0.15) / 0.95).clamp(0, 1)
     lower = lower * lower
     jaw = (face.jaw_w - 0.06) * lower * (abs_U * abs_U).clamp(max=1.7)

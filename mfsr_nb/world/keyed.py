@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 # %% ../../nbs/library/09_world_keyed.ipynb #52f2dfee
-N_UNIFORM, N_NORMAL = 64, 96
+N_UNIFORM = 64
+N_NORMAL = 96
 
 
 @lru_cache(maxsize=20000)

@@ -52,12 +52,16 @@ def head_rotation(
     roll: np.ndarray,  # (n,) radians
 ) -> np.ndarray:
     "(n, 3, 3) rotations from the head's to the camera's axes"
-    zero, one = 0 * yaw, 1 + 0 * yaw
-    cos, sin = np.cos(yaw), np.sin(yaw)
+    zero = 0 * yaw
+    one = 1 + 0 * yaw
+    cos = np.cos(yaw)
+    sin = np.sin(yaw)
     R_yaw = _matrix((cos, zero, sin), (zero, one, zero), (-sin, zero, cos))
-    cos, sin = np.cos(pitch), np.sin(pitch)
+    cos = np.cos(pitch)
+    sin = np.sin(pitch)
     R_pitch = _matrix((one, zero, zero), (zero, cos, -sin), (zero, sin, cos))
-    cos, sin = np.cos(roll), np.sin(roll)
+    cos = np.cos(roll)
+    sin = np.sin(roll)
     R_roll = _matrix((cos, -sin, zero), (sin, cos, zero), (zero, zero, one))
     return _product(R_roll, _product(R_pitch, R_yaw))
 
@@ -74,8 +78,10 @@ class Camera(NamedTuple):
 def _five_points(table):
     "(n, 5, 3) eyes, tip of the nose and corners of the mouth in head coordinates"
     zero = 0 * table['eye_x']
-    eye_x, eye_y = table['eye_x'], table['eye_y']
-    mouth_x, mouth_y = table['mouth_w'], table['mouth_y']
+    eye_x = table['eye_x']
+    eye_y = table['eye_y']
+    mouth_x = table['mouth_w']
+    mouth_y = table['mouth_y']
     points = [
         surface_point(-eye_x, eye_y, zero - 0.03, table),
         surface_point(eye_x, eye_y, zero - 0.03, table),
@@ -264,7 +270,8 @@ class Params:
     def __getattr__(self, name):
         if name.startswith('__'):
             raise AttributeError(name)
-        scalars, vectors = self.__dict__['_scalars'], self.__dict__['_vectors']
+        scalars = self.__dict__['_scalars']
+        vectors = self.__dict__['_vectors']
         if name in scalars.index:
             value = scalars.values[scalars.index[name]].view(-1, 1, 1)
         else:

@@ -96,7 +96,8 @@ def dot3(
 
 def _slopes(height, head):
     "Derivatives of the height by u and v, 0 at the map's border"
-    du, dv = torch.empty_like(height), torch.empty_like(height)
+    du = torch.empty_like(height)
+    dv = torch.empty_like(height)
     du[..., 1:-1] = height[..., 2:] - height[..., :-2]
     du[..., 0] = 0
     du[..., -1] = 0
@@ -245,7 +246,8 @@ def _march(face, height, rays):
             crossing = depth - (depth - last_depth) * fraction
             hit = torch.where((gap >= 0) & (last_gap < 0), crossing, hit)
             smallest = torch.minimum(smallest, gap)
-        last_gap, last_depth = gap, depth
+        last_gap = gap
+        last_depth = depth
     return hit, smallest
 
 # %% ../../nbs/library/12_world_render.ipynb #12m00004
@@ -356,7 +358,8 @@ def under_jaw(
 # %% ../../nbs/library/12_world_render.ipynb #14d68a7f
 def _lens_distance(face, x, y):
     "Signed distance outside of the lenses, between an ellipse and a rounded box"
-    dx, dy = ((x.abs() - face.lens_x) / face.frame_w).square(), (y / face.frame_h).square()
+    dx = ((x.abs() - face.lens_x) / face.frame_w).square()
+    dy = (y / face.frame_h).square()
     ellipse = (dx + dy).sqrt()
     box = (dx * dx + dy * dy).sqrt().sqrt()
     return (ellipse + face.frame_sq * (box - ellipse) - 1) * face.frame_h
@@ -374,7 +377,8 @@ def draw_glasses(
     z = to_plane / face.head_z[:, 2].clamp(min=0.2)
     x = X * face.head_x[:, 0] + Y * face.head_y[:, 0] + z * face.head_z[:, 0]
     y = X * face.head_x[:, 1] + Y * face.head_y[:, 1] + z * face.head_z[:, 1] - face.lens_y
-    distance, edge = _lens_distance(face, x, y), face.edge_width
+    distance = _lens_distance(face, x, y)
+    edge = face.edge_width
     rim = smooth_ramp(face.frame_thick - distance.abs(), edge)
     bridge_height = smooth_ramp(face.frame_thick * 0.9 - (y + 0.05).abs(), edge)
     bridge = bridge_height * smooth_ramp(face.lens_x - face.frame_w - x.abs(), edge)
@@ -566,7 +570,8 @@ def project(
     q = torch.stack((u * k, v * k, 1 - r2 / 2), 1)
     grid = torch.stack((u / U_MAX, (v - V_MIN) * (2 / (V_MAX - V_MIN)) - 1), -1)[:, None]
     points = q * (1 + sample(height[:, None], grid)[:, 0]) * face.axes[..., 0]
-    x, y = dot3(face.head_x[..., 0], points), dot3(face.head_y[..., 0], points)
+    x = dot3(face.head_x[..., 0], points)
+    y = dot3(face.head_y[..., 0], points)
     scale = face.pixel_scale[:, 0]
     x = x * scale + face.center_x[:, 0] - 0.5
     y = y * scale + face.center_y[:, 0] - 0.5

@@ -135,7 +135,8 @@ STYLE_WEIGHTS_FEMALE = (0.0, 0.02, 0.12, 0.12, 0.30, 0.30, 0.14)
 
 def _hair_identity(draw, is_male):
     "Index of the hair's style in `STYLES`, its volume, parting, fringe and curl"
-    male, female = draw.pick(STYLE_WEIGHTS_MALE), draw.pick(STYLE_WEIGHTS_FEMALE)
+    male = draw.pick(STYLE_WEIGHTS_MALE)
+    female = draw.pick(STYLE_WEIGHTS_FEMALE)
     return dict(
         style=np.where(is_male, male, female),
         volume=draw.normal(0.10, 0.04),
@@ -356,7 +357,8 @@ ALL_MASKS = MASK_TYPES + RARE_MASKS
 
 def _mask_shape(draw, low, surgical, n95, cloth, black):
     "Edges (`m_top`, `m_bot`, `m_w` ...), bulge and distance from the skin"
-    below_nose, on_nose = draw.normal(0.43, 0.03), draw.normal(0.09, 0.05)
+    below_nose = draw.normal(0.43, 0.03)
+    on_nose = draw.normal(0.09, 0.05)
     table = dict(m_top=np.where(low > 0, below_nose, on_nose))
     table['m_bot'] = draw.normal(1.19, 0.045) - n95 * 0.03
     width = draw.normal(0.98, 0.05)

@@ -104,14 +104,16 @@ class _Place(NamedTuple):
 
 
 def _lower_face(landmarks):
-    chin, bridge = landmarks[8], landmarks[27]
+    chin = landmarks[8]
+    bridge = landmarks[27]
     length = float(np.hypot(*(bridge - chin)))
     return _Place(landmarks[48:68].mean(0), (bridge - chin) / max(length, 1e-6), length)
 
 
 def _turned(vector, angle):
     "A vector turned by an angle in radians"
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos = np.cos(angle)
+    sin = np.sin(angle)
     return np.array([cos * vector[0] - sin * vector[1], sin * vector[0] + cos * vector[1]])
 
 # %% ../../nbs/library/13a_world_wearing.ipynb #13awea11
@@ -195,7 +197,8 @@ def wearing_faces(
     "Photographs with masks worn in one way; raises `InputError` for an unknown one"
     if name not in WEARING:
         raise InputError(f'unknown way of wearing {name!r}: use one of {", ".join(WEARING)}')
-    way, n = WEARING[name], len(identities)
+    way = WEARING[name]
+    n = len(identities)
     keys = [(world.seed, 7, int(i), int(j)) for i, j in zip(identities, views)]
     change = way.change(KeyedRandomTable(keys), n) if way.change and n else {}
     faces = world.faces(identities, views, masks if way.is_mask else way.drawn_as, **change)

@@ -55,7 +55,8 @@ class Part(NamedTuple):
 
 def _mask_names(seed, identities, views, shares=MASK_SHARE):
     "The type of mask on each photograph of a masked set"
-    edges, names = np.cumsum(list(shares.values())), list(shares)
+    edges = np.cumsum(list(shares.values()))
+    names = list(shares)
     # The second uniform of the sixth stream of a view chooses its mask.
     chosen = [keyed_numbers(seed, 6, i, j)[0][1] for i, j in zip(identities, views)]
     index = np.searchsorted(edges, chosen).clip(0, len(names) - 1)
@@ -130,11 +131,13 @@ def _wear_part(world):
 
 def _rec_part(world):
     "Test identities: their first views without, the others with a mask"
-    n_full, seed = world.rec.full, _rec_seed(world)
+    n_full = world.rec.full
+    seed = _rec_seed(world)
     identities, views = _grid(world.rec.identities, n_full + world.rec.masked)
     numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
     names = [f'{i + 1:04d}' for i in identities]
-    paths, masks = [], []
+    paths = []
+    masks = []
     for name, view, mask in zip(names, views, _mask_names(seed, numbers, views)):
         is_full = view < n_full
         file = f'full/{view + 1}.jpg' if is_full else f'masked/{view - n_full + 1}.jpg'
@@ -150,7 +153,8 @@ def _rec_seed(world):
 # %% ../../nbs/library/14_world_write.ipynb #14a0rare
 def _rare_part(world):
     "Test identities in masks that no training shows"
-    first, seed = world.rec.full + world.rec.masked, _rec_seed(world)
+    first = world.rec.full + world.rec.masked
+    seed = _rec_seed(world)
     identities, views = _grid(world.rec.identities, world.rec.rare)
     numbers = [FIRST_IDENTITY['mfsr_rec'] + i for i in identities]
     names = [f'{i + 1:04d}' for i in identities]
@@ -232,8 +236,10 @@ def _draw_rows(world, rows):
 
 def _write_shard(shard):
     "Draw and write the images of a shard, unless they are there; returns how many it has"
-    folder, rows = shard.root / shard.part, shard.rows
-    images, labels = [folder / path for path in rows.path], []
+    folder = shard.root / shard.part
+    rows = shard.rows
+    images = [folder / path for path in rows.path]
+    labels = []
     if shard.part in LABELED:
         labels = [folder / 'labels' / f'{path.stem}.png' for path in images]
     is_there = _read_landmarks(shard.landmark_file, len(rows)) is not None
@@ -302,7 +308,8 @@ def _complete_part(root, name, rows, shard_size):
     # of workers that were killed
     remove_parts(root / name, deep=True)
     n_shards = -(-len(rows) // shard_size)
-    shards, path = [], root / name / 'landmarks.csv'
+    shards = []
+    path = root / name / 'landmarks.csv'
     for i in range(n_shards):
         file = _landmark_file(root, name, i)
         n = min(shard_size, len(rows) - i * shard_size)
@@ -418,7 +425,8 @@ def write_world(
     shard: int = 128,  # Images between two points where a stopped write continues
 ) -> dict:
     "Write what is missing of a study; returns its manifest; raises `InputError`"
-    root, plan = Path(dest), world_parts(world)
+    root = Path(dest)
+    plan = world_parts(world)
     names = _chosen_parts(parts, plan)
     wanted = dict(world=settings(world), drawing=DRAWING)
     manifest = _open_manifest(root, wanted)

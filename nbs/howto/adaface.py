@@ -21,7 +21,10 @@ class AdaFace(nn.Module):
         momentum: float = 0.01,  # Of the moving averages, 0 to 1
     ):
         super().__init__()
-        self.margin, self.scale, self.h, self.momentum = margin, scale, h, momentum
+        self.margin = margin
+        self.scale = scale
+        self.h = h
+        self.momentum = momentum
         self.register_buffer('moments', torch.tensor([20.0, 100.0]))
 
     def forward(self, out, ids, dom):

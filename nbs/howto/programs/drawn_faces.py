@@ -10,7 +10,9 @@ class DrawnFaces(Dataset):
     "Faces (3, 64, 64) in 0 to 1, number of the identity, domain"
 
     def __init__(self, people=20, views=4):
-        self.world, self.people, self.views = FaceWorld(seed=0, size=64), people, views
+        self.world = FaceWorld(seed=0, size=64)
+        self.people = people
+        self.views = views
 
     def __len__(self):
         return self.people * self.views

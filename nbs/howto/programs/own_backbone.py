@@ -23,7 +23,8 @@ def three_layers(width: int = 64) -> nn.Sequential:
 
 if __name__ == '__main__':
     preset = load_preset('smoke', ['recognition.backbone=three_layers'])
-    recognition, folder = preset.recognition, Path(tempfile.mkdtemp())
+    recognition = preset.recognition
+    folder = Path(tempfile.mkdtemp())
     write_world(folder, preset.world, ['casia', 'mfsr_rec'])
     table, pixels, _ = load_pixels(training_set(folder / 'casia'), recognition.image_size)
     schedule = recognition.schedule.casia

@@ -19,7 +19,8 @@ net = nn.Sequential(
     *(nn.Conv2d(32, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
     *(nn.Flatten(), nn.Linear(1024, 32)),
 )
-head, dcr = nn.Linear(32, 16), DCRLoss(n_ids=16, dim=32)
+head = nn.Linear(32, 16)
+dcr = DCRLoss(n_ids=16, dim=32)
 optimizer = torch.optim.Adam([*net.parameters(), *head.parameters()], 1e-3)
 for step in range(1, 31):
     phi = net(x)

@@ -8,12 +8,15 @@ from torch.nn.parallel import DistributedDataParallel
 from mfsr_nb import DCRLoss
 
 dist.init_process_group('gloo')
-rank, world = dist.get_rank(), dist.get_world_size()
+rank = dist.get_rank()
+world = dist.get_world_size()
 torch.manual_seed(0)
 people = torch.randn(8, 32)
-net, dcr = DistributedDataParallel(nn.Linear(32, 16)), DCRLoss(n_ids=8, dim=16)
+net = DistributedDataParallel(nn.Linear(32, 16))
+dcr = DCRLoss(n_ids=8, dim=16)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-ids, dom = torch.arange(8).repeat_interleave(4), torch.tensor([0, 0, 1, 1]).repeat(8)
+ids = torch.arange(8).repeat_interleave(4)
+dom = torch.tensor([0, 0, 1, 1]).repeat(8)
 mine = slice(rank * 32 // world, (rank + 1) * 32 // world)
 for _ in range(60):
     x = people[ids] + 0.3 * torch.randn(32, 32)
