@@ -462,8 +462,9 @@ class GeneratorAugmentation(Section):
     "Augmentation of a generator's images"
 
     hflip: Fraction
-    # masked faces are windows of this relative side; null: whole images
-    zoom_M: Annotated[float, Field(gt=0, le=1)] | None
+    # masked faces are windows of this relative side; aligned: cropped like the full faces, by
+    # landmarks; null: whole images
+    zoom_M: Annotated[float, Field(gt=0, le=1)] | Literal['aligned'] | None
     # null: discriminators see the images as they are
     discriminator: DiscriminatorAugmentation | None
 

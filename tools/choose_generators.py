@@ -29,8 +29,8 @@ from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     generator_settings,
     make_generator,
+    masked_for_training,
     match_framing,
-    unpaired_masked_images,
 )
 from mfsr_nb.masks.generator_report import report_folder
 from mfsr_nb.masks.unet_network import load_unet, mask_probability
@@ -186,9 +186,10 @@ def recognition_rates(
 
 def report_metrics(study: Study, preset: object, faces: Path, seed: int) -> dict:
     "The metrics of a generator report, by an evaluation network of another seed"
-    size = preset.iamgan.image_size
-    masked = unpaired_masked_images(study.data('mfsr_seg'), size)[0][:500]
-    masked = match_framing(masked, preset.iamgan)
+    masked, _ = masked_for_training(
+        study.data('mfsr_seg'), preset.iamgan, read(study.data('casia'))
+    )
+    masked = match_framing(masked[:500], preset.iamgan)
     network = load_recognizer(study.softmax('casia', seed + 1))
     keep = mask_probability(load_unet(study.segmenter()), masked) < 0.5
     report = report_folder(

@@ -25,6 +25,7 @@ import torch
 from common import ROOT
 from mfsr_nb.core import InputError
 from mfsr_nb.data.align import align_folder
+from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
 from mfsr_nb.engine.files import atomic_write
 from mfsr_nb.engine.released import SEGMENTATION, WEIGHTS, find_released, released
@@ -34,8 +35,8 @@ from mfsr_nb.generators.gan_training import load_generator
 from mfsr_nb.generators.generated_folder import translate_folder
 from mfsr_nb.generators.pipeline import (
     make_segmenter,
+    masked_for_training,
     match_framing,
-    unpaired_masked_images,
     unpaired_masked_table,
 )
 from mfsr_nb.masks.generator_report import report_folder, write_generator_report
@@ -186,13 +187,12 @@ def release_segmenter(study: Study, name: Name, options: argparse.Namespace, com
 def report_on(path: Path, sources: Sources, preset: Preset, work: Path) -> dict:
     "The report of released weights on faces that are masked with them"
     generator = load_generator(path)
-    size = preset.iamgan.image_size
     # other weights make other faces
     faces = work / f'faces-{path.parent.name}-{weights_hash(path)[:6]}'
     method = generator.config['method']
     translate_folder(sources.full, faces, method, path, segmentation=sources.segmentation)
-    masked = unpaired_masked_images(sources.masked, size)[0][:500]
-    masked = match_framing(masked, preset.iamgan)
+    masked, _ = masked_for_training(sources.masked, preset.iamgan, read(sources.full))
+    masked = match_framing(masked[:500], preset.iamgan)
     keep = mask_probability(load_unet(sources.segmentation), masked) < 0.5
     embed = partial(embed_pixels, load_recognizer(sources.judge))
     return report_folder(sources.full, faces, embed, masked, keep, name=path.parent.name, most=1000)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Classifier', 'generator_settings', 'with_steps', 'unmasked', 'make_segmenter', 'unpaired_masked_table',
-           'unpaired_masked_images', 'match_framing', 'seconds_per_image', 'FullFaces', 'find_classifier',
-           'assert_not_inside', 'Helpers', 'make_generator']
+           'unpaired_masked_images', 'masked_for_training', 'match_framing', 'seconds_per_image', 'FullFaces',
+           'find_classifier', 'assert_not_inside', 'Helpers', 'make_generator']
 
 # %% ../../nbs/library/34_generators.ipynb #5a4c7c75
 import time
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from ..core import FULL, MASKED, InputError, seed_everything
+from ..data.align import five_points, similarity_transform, warp
 from ..data.dataset import load_image, read
 from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
@@ -30,10 +31,11 @@ from ..engine.weights import weights_hash
 from .attribute_gans import attribute_gan_settings
 from .gan_training import joined_settings
 from .networks import images_to_tensor
-from .unpaired import zoom
+from .unpaired import ALIGNED, zoom
 from ..masks.unet import train_unet
 from ..masks.unet_network import load_unet
 from ..presets import changed, settings
+from ..recognition.explain import points_at
 from ..recognition.recognizer import Recognizer, fingerprint, load_recognizer, training_set
 from ..recognition.train import train_recognizer
 from ..registries import GENERATORS, Section
@@ -193,6 +195,53 @@ def unpaired_masked_images(
     _, pixels, _ = load_pixels(table, size, skip_bad)
     return pixels, fingerprint(table)
 
+# %% ../../nbs/library/34_generators.ipynb #34al0002
+def _points_in(
+    table: pd.DataFrame,  # Images
+    size: int,  # Side of the square, pixels
+    source: str | Path,  # For messages
+) -> np.ndarray:
+    "Five landmarks of each image in pixels of the square, (n, 5, 2); `InputError` without them"
+    points = points_at(table, size)
+    missing = sum(found is None for found in points)
+    if missing:
+        raise InputError(
+            f'{source}: {missing} of {len(points)} images have no landmarks, which '
+            f'`zoom_M: {ALIGNED}` needs: crop them with mfsr_align, or set another zoom_M'
+        )
+    return np.stack([five_points(found) for found in points])
+
+
+def _with_landmarks(table: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    "The same images with the landmarks that their folder has"
+    if not (Path(source) / 'landmarks.csv').is_file():
+        return table
+    return read(source).set_index('path', drop=False).loc[table.path].reset_index(drop=True)
+
+
+def masked_for_training(
+    data: str | Path,  # As for `unpaired_masked_table`
+    section: Any,  # Section of a generator: image_size, augment
+    full: pd.DataFrame,  # Full faces, with landmarks where masked faces are to be cropped like them
+    skip_bad: bool = False,  # Leave out unreadable images?
+) -> tuple[torch.Tensor | Streamed, str]:  # uint8 (n, S, S, 3), a name for the data
+    """The images of M as a training gets them: cropped like F where `augment.zoom_M` is `aligned`
+
+    Raises `InputError` where that lacks landmarks."""
+    size = section.image_size
+    if section.augment.zoom_M != ALIGNED:
+        return unpaired_masked_images(data, size, skip_bad)
+    table, pixels, _ = load_pixels(unpaired_masked_table(data, skip_bad), size, skip_bad)
+    targets = _points_in(full, size, 'the full faces').mean(0)
+    points = _points_in(_with_landmarks(table, data), size, data)
+    aligned = torch.empty((len(table), size, size, 3), dtype=torch.uint8)
+    for i, own in enumerate(points):
+        image = Image.fromarray(pixels[[i]][0].numpy())
+        matrix = similarity_transform(own, targets)
+        crop = warp(image, matrix, (size, size), repeat=True)
+        aligned[i] = torch.from_numpy(np.array(crop))
+    return aligned, fingerprint(table)
+
 # %% ../../nbs/library/34_generators.ipynb #2578d806
 def match_framing(
     m: torch.Tensor,  # Masked faces, uint8 (n, S, S, 3)
@@ -201,7 +250,7 @@ def match_framing(
 ) -> torch.Tensor:  # uint8 (n, S, S, 3)
     "Masked faces as a discriminator sees them: windows where `augment.zoom_M` asks for them"
     part = section.augment.zoom_M
-    if not part:
+    if part in (None, ALIGNED):
         return m
     x = zoom(images_to_tensor(m), part, np.random.default_rng(seed))
     return ((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
@@ -361,12 +410,13 @@ def make_generator(
 ) -> tuple[nn.Module, dict]:  # The generator, facts about the run
     """A generator, trained or found in `dest`.
 
-    Raises `InputError` where `dest` lies inside a data set, or a network is missing or unfit."""
+    Raises `InputError` where `dest` lies inside a data set, a network is missing or unfit, or
+    landmarks are missing that `augment.zoom_M` asks for."""
     section = generator_settings(preset, name)
     section = with_steps(section, steps) if steps else section
     assert_not_inside(dest, full, masked)
     table, f, _ = load_pixels(training_set(full, None, skip_bad), section.image_size, skip_bad)
-    m, masked_name = unpaired_masked_images(masked, section.image_size, skip_bad)
+    m, masked_name = masked_for_training(masked, section, table, skip_bad)
     data = dict(f=f, m=m, labels=table.label.to_numpy(), dest=dest, section=section, seed=seed)
     names = {'full faces': fingerprint(table), 'masked faces': masked_name}
     kwargs |= dict(fresh=fresh) if fresh else {}

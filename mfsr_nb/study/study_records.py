@@ -17,9 +17,9 @@ from ..data.dataset import read
 from ..engine.weights import weights_hash
 from ..generators.gan_training import load_generator
 from mfsr_nb.generators.pipeline import (
+    masked_for_training,
     match_framing,
     seconds_per_image,
-    unpaired_masked_images,
     unpaired_masked_table,
 )
 from ..masks.generator_report import report_folder, write_generator_report
@@ -103,8 +103,9 @@ def _make_report(study: Study, row: Row, seed: int, path: Path, faces: Path, mos
     made = f'{faces.name} {depends}'
     if old := _found_record(study, path, made=made):
         return old
-    real = unpaired_masked_images(unpaired, settings_.image_size, study.skip_bad)[0][:most]
-    real = match_framing(real, settings_)
+    full = read(study.data(row.train), study.skip_bad)
+    real, _ = masked_for_training(unpaired, settings_, full, study.skip_bad)
+    real = match_framing(real[:most], settings_)
     keep = mask_probability(load_unet(segmenter), real) < 0.5
     embed = partial(embed_pixels, load_recognizer(evaluation))
     seconds = _seconds_per_face(study, row, seed, real)
