@@ -75,7 +75,9 @@ class _Steps:
         own = inspect.signature(step).parameters
         for name, value in self.options.items():
             if value and name in own:
-                line += [f'--{name.replace("_", "-")}', str(value)]
+                line.append(f'--{name.replace("_", "-")}')
+                # a flag has no value
+                line += [] if value is True else [str(value)]
         self.lines.append(line)
         print(f'\n$ {shlex.join(line)}', flush=True)
         step.call(line[1:])
@@ -182,6 +184,8 @@ def mfsr_start(
     device: str = '',  # cuda, mps or cpu; by default a GPU where there is one
     # Images at a time where nothing is trained; 0: what each command has by default
     batch_size: int = 0,
+    # Train again, also in place of a training with other options
+    fresh: bool = False,
 ) -> None:
     "Go from photographs to a first result: audit, align, mask, train, evaluate; leaves a page"
     from mfsr_nb.engine.devices import pick_device
@@ -199,7 +203,7 @@ def mfsr_start(
     _check_options(photos, dest, method, loss, preset=loaded, share=share)
     files = start_files(dest)
     problem = None
-    done = _Steps(device=device, batch_size=batch_size)
+    done = _Steps(device=device, batch_size=batch_size, fresh=fresh)
     options = ['--loss', loss, '--preset', preset, '--seed', seed]
     for assignment in set:
         options += ['--set', assignment]
