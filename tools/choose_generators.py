@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from common import ROOT
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import InputError, code_version, environment
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import load_pixels
@@ -335,15 +336,12 @@ def check_names(names: list[str], choices: Choices) -> None:
 def main() -> None:
     "Try what the command line names"
     options = arguments()
-    try:
-        choices = read_choices(options.grid, options.preset)
-        check_names(options.names, choices)
-    except InputError as error:
-        sys.exit(f'error: {error}')
+    choices = read_choices(options.grid, options.preset)
+    check_names(options.names, choices)
     study = Study(options.preset, options.study)
     search = GeneratorSearch(study, options.preset, options.seeds, choices.generators)
     search.run_all(options.names)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('choose_generators', main))

@@ -17,6 +17,7 @@ os.environ.setdefault('TQDM_DISABLE', '1')
 import yaml
 
 from common import ROOT
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import InputError
 from mfsr_nb.engine.files import atomic_write, exclusive_lock
 from mfsr_nb.presets import config_hash, settings
@@ -156,23 +157,20 @@ def check_names(names: list[str], choices: Choices) -> None:
 def main() -> None:
     "Try what the command line names"
     options = arguments()
-    try:
-        choices = read_choices(options.grid, PRESET)
-        check_names(options.names, choices)
-        candidates = loss_candidates(choices, options.names)
-        if options.chosen:
-            print(chosen_rows(candidates, options.seeds), end='')
-            return
-        study = Study(PRESET, options.study)
-        search = Search(study, candidates, options.seeds)
-        if options.dry_run:
-            known = known_seconds(study)
-            print(dry_run_report(search.tasks(), options.jobs, known.seconds, journal(study)))
-        else:
-            search.run_all(options.jobs)
-    except InputError as error:
-        sys.exit(f'error: {error}')
+    choices = read_choices(options.grid, PRESET)
+    check_names(options.names, choices)
+    candidates = loss_candidates(choices, options.names)
+    if options.chosen:
+        print(chosen_rows(candidates, options.seeds), end='')
+        return
+    study = Study(PRESET, options.study)
+    search = Search(study, candidates, options.seeds)
+    if options.dry_run:
+        known = known_seconds(study)
+        print(dry_run_report(search.tasks(), options.jobs, known.seconds, journal(study)))
+    else:
+        search.run_all(options.jobs)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('choose_losses', main))

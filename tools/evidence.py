@@ -14,6 +14,7 @@ from collections.abc import Sequence
 os.environ.setdefault('TQDM_DISABLE', '1')
 
 from common import ROOT
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import InputError
 from mfsr_nb.engine.files import exclusive_lock
 from mfsr_nb.presets import load_preset
@@ -81,22 +82,19 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     "Compute what is left of the plan"
     options = arguments()
-    try:
-        chosen, planned = read_plan()
-        left = runs_left(planned, chosen.preset, read_runs(RESULTS))[: options.most]
-        if not left:
-            print('all runs of the plan are in the registry')
-            return
-        study = Study(load_preset(chosen.preset), ROOT / 'runs' / chosen.preset)
-        tasks = tasks_of(study, left)
-        if options.dry_run:
-            print(dry_run_report(tasks, options.jobs, seconds_of(study), journal(study)))
-            return
-        refuse_changes()
-        run_tasks(study, tasks, options.jobs)
-    except InputError as error:
-        sys.exit(f'error: {error}')
+    chosen, planned = read_plan()
+    left = runs_left(planned, chosen.preset, read_runs(RESULTS))[: options.most]
+    if not left:
+        print('all runs of the plan are in the registry')
+        return
+    study = Study(load_preset(chosen.preset), ROOT / 'runs' / chosen.preset)
+    tasks = tasks_of(study, left)
+    if options.dry_run:
+        print(dry_run_report(tasks, options.jobs, seconds_of(study), journal(study)))
+        return
+    refuse_changes()
+    run_tasks(study, tasks, options.jobs)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('evidence', main))

@@ -7,8 +7,10 @@ import argparse
 from collections.abc import Mapping
 
 import numpy as np
+import sys
 import torch
 
+from mfsr_nb.command import exit_code
 from mfsr_nb.engine.released import SEGMENTATION, find_released
 from mfsr_nb.masks.unet_network import load_unet
 from mfsr_nb.recognition.attention import attention_record, write_attention
@@ -72,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_attention', main))

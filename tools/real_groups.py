@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import sys
 import torch
 from PIL import Image
 from torch import Tensor
 
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import FULL, MASKED
 from mfsr_nb.data.align import align
 from mfsr_nb.engine.files import atomic_write
@@ -143,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_groups', main))

@@ -6,10 +6,12 @@ python tools/real_lists.py lfw rmfrd
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import pandas as pd
 
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import FULL
 from mfsr_nb.data.dataset import read
 from mfsr_nb.engine.files import atomic_write
@@ -48,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_lists', main))

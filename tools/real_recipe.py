@@ -11,6 +11,7 @@ development set with real masks. `--dest` keeps what was computed; the results g
 import argparse
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from operator import itemgetter
@@ -22,6 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import FULL, MASKED, code_version, hardware, seed_everything
 from mfsr_nb.data.dataset import read
 from mfsr_nb.data.loading import SomeRows, Streamed
@@ -333,4 +335,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_recipe', main))

@@ -9,6 +9,7 @@ a file of one's own, as --generator. Without them they are left out, with a line
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import FULL, InputError, hardware
 from mfsr_nb.data.dataset import counts
 from mfsr_nb.data.loading import Streamed
@@ -184,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_rows', main))

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from mfsr_nb.cli_start import load_commands
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import code_version, hardware
 from mfsr_nb.data.finding import is_image
 from mfsr_nb.engine.files import atomic_write
@@ -87,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('real_time', main))

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from common import ROOT
+from mfsr_nb.command import exit_code
 from mfsr_nb.core import InputError
 from mfsr_nb.data.align import align_folder
 from mfsr_nb.data.dataset import read
@@ -344,14 +345,11 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
-    try:
-        for name in [parse_name(text) for text in options.names]:
-            release(name, options)
-            print(f'{WEIGHTS.relative_to(ROOT)}/{name}', flush=True)
-    except InputError as error:
-        sys.exit(f'error: {error}')
+    for name in [parse_name(text) for text in options.names]:
+        release(name, options)
+        print(f'{WEIGHTS.relative_to(ROOT)}/{name}', flush=True)
     write_checksums()
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_code('release', main))
