@@ -4,10 +4,10 @@ python tools/real_attention.py --train lfw/six.csv --test rmfrd/untouched.csv --
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 
 import numpy as np
-import sys
 import torch
 
 from mfsr_nb.command import exit_code

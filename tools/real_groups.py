@@ -8,12 +8,12 @@ Groups of a trait differ in nothing else, so that their differences are paired b
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import sys
 import torch
 from PIL import Image
 from torch import Tensor
