@@ -15,7 +15,14 @@ import torch
 from torch import nn
 
 from ..core import InputError
-from .networks import OUTPUTS, UNetBody, compose_output, start_gate
+from mfsr_nb.generators.networks import (
+    OUTPUTS,
+    UNetBody,
+    compose_output,
+    enlarged,
+    seen_at,
+    start_gate,
+)
 from ..registries import GENERATORS
 
 # %% ../../nbs/paper/16c_attribute_networks.ipynb #0a2364d5
@@ -128,7 +135,7 @@ class StarNet(nn.Module):
 
     def __init__(
         self,
-        size: int,  # Pixels per side; not used
+        size: int,  # Pixels per side of the training images
         ngf: int = 64,  # Channels at full resolution
         downs: int = 2,  # Halvings of the side
         blocks: int = 6,  # Residual blocks
@@ -138,6 +145,7 @@ class StarNet(nn.Module):
         body: str = 'hourglass',  # As for `conditional_body`
     ):
         super().__init__()
+        self.size = size
         self.output = output
         self.gain = gate_gain
         shape = dict(ngf=ngf, downs=downs, blocks=blocks)
@@ -146,24 +154,34 @@ class StarNet(nn.Module):
         if output == 'blend' and gate_bias:
             start_gate(self.net, gate_bias)
 
+    @property
+    def enlarges(self) -> bool:
+        "Can it mask images that are larger than those it was trained with? A blend can"
+        return self.output == 'blend'
+
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"
-        values = self.net(concat_attribute(x, c))
+        seen = seen_at(x, self.size) if self.enlarges else x
+        values = self.net(concat_attribute(seen, c))
         return compose_output(x, values, self.output, self.gain).image
 
 # %% ../../nbs/paper/16c_attribute_networks.ipynb #16c00008
 class SaNet(nn.Module):
     "SaGAN's generator: `AMN` draws an image, and the attention `SAN` says where it is used"
 
+    # larger images than those of the training are seen reduced, and the rest of them stays
+    enlarges = True
+
     def __init__(
         self,
-        size: int,  # Pixels per side; not used
+        size: int,  # Pixels per side of the training images
         ngf: int = 32,  # Channels at full resolution
         downs: int = 3,  # Halvings of the side
         blocks: int = 4,  # Residual blocks
         body: str = 'hourglass',  # As for `conditional_body`
     ):
         super().__init__()
+        self.size = size
         shape = dict(ngf=ngf, downs=downs, blocks=blocks, inner=nn.BatchNorm2d)
         self.AMN = conditional_body(body, 4, 3, **shape)
         self.SAN = conditional_body(body, 3, 1, **shape)
@@ -175,9 +193,12 @@ class SaNet(nn.Module):
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"
-        attention = self.attention(x)
+        seen = seen_at(x, self.size)
+        attention = self.attention(seen)
         self.look = attention.detach().mean()
-        image = self.AMN(concat_attribute(x, c)).float().tanh()
+        image = self.AMN(concat_attribute(seen, c)).float().tanh()
+        attention = enlarged(attention, x)
+        image = enlarged(image, x)
         return attention * image + (1 - attention) * x  # eq. T5
 
 # %% ../../nbs/paper/16c_attribute_networks.ipynb #1717aa0b
@@ -186,7 +207,7 @@ class AttNet(nn.Module):
 
     def __init__(
         self,
-        size: int,  # Pixels per side; not used
+        size: int,  # Pixels per side of the training images
         ngf: int = 64,  # Channels of the first layer; doubled at each, up to 1024
         layers: int = 5,  # Halvings of the side
         shortcut: int = 1,  # Decoder layers followed by the encoder's features
@@ -196,6 +217,7 @@ class AttNet(nn.Module):
         gate_bias: float = 0.0,  # Where its prediction starts; below 0: nearly closed
     ):
         super().__init__()
+        self.size = size
         self.multiple = 2**layers
         self.shortcut = shortcut
         self.inject = inject
@@ -216,10 +238,15 @@ class AttNet(nn.Module):
         if output == 'blend' and gate_bias:
             start_gate(self.dec, gate_bias)
 
+    @property
+    def enlarges(self) -> bool:
+        "Can it mask images that are larger than those it was trained with? A blend can"
+        return self.output == 'blend'
+
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"
         features = []
-        code = x
+        code = seen_at(x, self.size) if self.enlarges else x
         sign = 2 * c - 1
         for layer in self.enc:
             code = layer(code)
@@ -261,6 +288,11 @@ class AttributeGenerator(nn.Module):
                 f'image_size {size}: {method} halves an image {halvings} times, '
                 f'use a multiple of {multiple}'
             )
+
+    @property
+    def enlarges(self) -> bool:
+        "Can it mask images that are larger than those it was trained with?"
+        return getattr(self.net, 'enlarges', False)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         "The images with the values c"

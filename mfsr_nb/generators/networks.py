@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'BODIES', 'images_to_tensor', 'ResBlock', 'ResnetBody', 'UNetBody', 'SmallBody', 'gate', 'Painted',
-           'compose_output', 'init_normal', 'start_gate', 'draw_codes', 'seen_at', 'Generator', 'PatchGAN', 'gan_loss',
-           'ImagePool']
+           'enlarged', 'compose_output', 'init_normal', 'start_gate', 'draw_codes', 'seen_at', 'Generator', 'PatchGAN',
+           'gan_loss', 'ImagePool']
 
 # %% ../../nbs/paper/06_generator_networks.ipynb #82ddaf58
 from collections.abc import Sequence
@@ -243,6 +243,16 @@ class Painted(NamedTuple):
     picture: torch.Tensor | None = None  # (B, 3, S, S), what the gate lets through; t in eq. G1
 
 
+def enlarged(
+    values: torch.Tensor,  # (B, C, s, s)
+    x: torch.Tensor,  # (B, 3, S, S), S not below s
+) -> torch.Tensor:  # (B, C, S, S)
+    "Values at the resolution of an image"
+    if values.shape[-1] == x.shape[-1]:
+        return values
+    return F.interpolate(values, x.shape[-2:], mode='bilinear', align_corners=False)
+
+
 def compose_output(
     x: torch.Tensor,  # (B, 3, S, S): the input image
     values: torch.Tensor,  # (B, 3 or 4, S, S): what the network predicts for it
@@ -250,9 +260,7 @@ def compose_output(
     gain: float = 1.0,  # Steepness of the gate
 ) -> Painted:
     "The generated image, and its gate; values at a lower resolution than x are enlarged"
-    values = values.float()
-    if values.shape[-1] < x.shape[-1]:
-        values = F.interpolate(values, x.shape[-2:], mode='bilinear', align_corners=False)
+    values = enlarged(values.float(), x)
     if output == 'plain':
         return Painted(values.tanh())
     if output == 'residual':
