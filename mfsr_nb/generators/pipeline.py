@@ -212,11 +212,12 @@ def _points_in(
     return np.stack([five_points(found) for found in points])
 
 
-def _with_landmarks(table: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+def _with_landmarks(table: pd.DataFrame, source: str | Path, skip_bad: bool) -> pd.DataFrame:
     "The same images with the landmarks that their folder has"
     if not (Path(source) / 'landmarks.csv').is_file():
         return table
-    return read(source).set_index('path', drop=False).loc[table.path].reset_index(drop=True)
+    known = read(source, skip_bad).set_index('path', drop=False)
+    return known.loc[table.path].reset_index(drop=True)
 
 
 def masked_for_training(
@@ -233,7 +234,7 @@ def masked_for_training(
         return unpaired_masked_images(data, size, skip_bad)
     table, pixels, _ = load_pixels(unpaired_masked_table(data, skip_bad), size, skip_bad)
     targets = _points_in(full, size, 'the full faces').mean(0)
-    points = _points_in(_with_landmarks(table, data), size, data)
+    points = _points_in(_with_landmarks(table, data, skip_bad), size, data)
     aligned = torch.empty((len(table), size, size, 3), dtype=torch.uint8)
     for i, own in enumerate(points):
         image = Image.fromarray(pixels[[i]][0].numpy())
