@@ -24,6 +24,7 @@ from ..data.align import five_points, similarity_transform, warp
 from ..data.dataset import load_image, read
 from ..data.finding import find_images
 from ..data.loading import Streamed, load_pixels
+from ..data.readers import landmarks
 from ..data.templates import crop_of
 from ..engine.files import remove_parts, save_image
 from ..engine.runs import Fresh
@@ -34,7 +35,7 @@ from .networks import images_to_tensor
 from .unpaired import ALIGNED, zoom
 from ..masks.unet import train_unet
 from ..masks.unet_network import load_unet
-from ..presets import changed, settings
+from ..presets import changed, config_hash, settings
 from ..recognition.explain import points_at
 from ..recognition.recognizer import Recognizer, fingerprint, load_recognizer, training_set
 from ..recognition.train import train_recognizer
@@ -196,13 +197,8 @@ def unpaired_masked_images(
     return pixels, fingerprint(table)
 
 # %% ../../nbs/library/34_generators.ipynb #34al0002
-def _points_in(
-    table: pd.DataFrame,  # Images
-    size: int,  # Side of the square, pixels
-    source: str | Path,  # For messages
-) -> np.ndarray:
-    "Five landmarks of each image in pixels of the square, (n, 5, 2); `InputError` without them"
-    points = points_at(table, size)
+def _five_points_of(points: Sequence, source: str | Path) -> np.ndarray:
+    "Five landmarks of each image, (n, 5, 2); raises `InputError` where an image has none"
     missing = sum(found is None for found in points)
     if missing:
         raise InputError(
@@ -220,6 +216,27 @@ def _with_landmarks(table: pd.DataFrame, source: str | Path, skip_bad: bool) -> 
     return known.loc[table.path].reset_index(drop=True)
 
 
+def _cropped_like(
+    table: pd.DataFrame,  # Masked faces
+    points: np.ndarray,  # (n, 5, 2) landmarks in their pixels
+    targets: np.ndarray,  # (5, 2) where these are to be
+    size: int,  # Side of the crops, pixels
+    skip_bad: bool,
+) -> torch.Tensor:  # uint8 (n, S, S, 3)
+    "Crops of the images as they are on disk, so that each is resampled once"
+    crops = []
+    for path, own in zip(table.path, points):
+        try:
+            image = load_image(path)
+        except InputError:
+            if skip_bad:
+                continue
+            raise
+        matrix = similarity_transform(own, targets)
+        crops.append(np.array(warp(image, matrix, (size, size), repeat=True)))
+    return torch.from_numpy(np.stack(crops))
+
+
 def masked_for_training(
     data: str | Path,  # As for `unpaired_masked_table`
     section: Any,  # Section of a generator: image_size, augment
@@ -228,20 +245,16 @@ def masked_for_training(
 ) -> tuple[torch.Tensor | Streamed, str]:  # uint8 (n, S, S, 3), a name for the data
     """The images of M as a training gets them: cropped like F where `augment.zoom_M` is `aligned`
 
-    Raises `InputError` where that lacks landmarks."""
+    Cropped ones are held in memory. Raises `InputError` where landmarks are missing for that."""
     size = section.image_size
     if section.augment.zoom_M != ALIGNED:
         return unpaired_masked_images(data, size, skip_bad)
-    table, pixels, _ = load_pixels(unpaired_masked_table(data, skip_bad), size, skip_bad)
-    targets = _points_in(full, size, 'the full faces').mean(0)
-    points = _points_in(_with_landmarks(table, data, skip_bad), size, data)
-    aligned = torch.empty((len(table), size, size, 3), dtype=torch.uint8)
-    for i, own in enumerate(points):
-        image = Image.fromarray(pixels[[i]][0].numpy())
-        matrix = similarity_transform(own, targets)
-        crop = warp(image, matrix, (size, size), repeat=True)
-        aligned[i] = torch.from_numpy(np.array(crop))
-    return aligned, fingerprint(table)
+    table = _with_landmarks(unpaired_masked_table(data, skip_bad), data, skip_bad)
+    targets = _five_points_of(points_at(full, size), 'the full faces').mean(0)
+    points = _five_points_of(landmarks(table), data)
+    crops = _cropped_like(table, points, targets, size, skip_bad)
+    # other landmarks make other images
+    return crops, config_hash(fingerprint(table), points.tolist(), targets.tolist())
 
 # %% ../../nbs/library/34_generators.ipynb #2578d806
 def match_framing(
