@@ -60,7 +60,7 @@ MATHS = (
 MATHS_WING = 'protocol.'
 MATHS_PACKAGES = ('fastcore', 'filelock', 'numpy', 'pandas', 'pydantic', 'torch', 'tqdm', 'yaml')
 HEAVY = ('fastai', 'matplotlib', 'torchvision')
-MAX_MODULE = 650
+MAX_MODULE = 620
 EXPORT = 'from nbdev.doclinks import nbdev_export; nbdev_export()'
 IMPORT_EACH = """
 import importlib, sys

@@ -12,7 +12,7 @@ from common import cleaned, directives, short_name, source
 from render import machine_path
 
 EXPORTS = {'export', 'exports', 'exporti'}
-MAX_NOTEBOOK_KB = 1536
+MAX_NOTEBOOK_KB = 1400
 MAX_IMAGE_KB = 150
 # lines of an exported cell, and of one that holds a single class
 MAX_LINES = 80

@@ -20,7 +20,7 @@ NOTE = re.compile(r'#\s*((eqs?|sec|section|Table|Figure)\b.{0,40}|[\[(].{0,40})$
 MAX_EXPORTED = 30
 MAX_SHOWN = 20
 MAX_HIDDEN = 30
-MAX_CLASS = 70
+MAX_CLASS = 65
 
 
 def below(node: ast.AST) -> Iterator[ast.AST]:
